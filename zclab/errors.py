@@ -1,0 +1,61 @@
+"""Everything zclab raises on purpose.
+
+ZclabError
+├── InputError       a parameter, file or id is wrong; exit 2
+│   └── DataError    a run or report on disk is not what it claims to be
+├── CapabilityError  the kernel, a privilege or a device is missing; exit 77
+└── MeasureError     the measurement itself broke a rule it checks; exit 1
+    └── SendError    the kernel refused a send; carries the errno
+
+Each message is one line: what, where, what to do.
+"""
+
+import errno as _errno
+import os
+
+EXIT_FAILURE = 1
+EXIT_INPUT = 2
+EXIT_MISSING = 77  # the kernel selftests' KSFT_SKIP is 4; liburing's T_EXIT_SKIP is 77
+
+
+class ZclabError(Exception):
+    """Base of all errors that are shown as one line instead of a traceback."""
+
+    exit_code = EXIT_FAILURE
+
+
+class InputError(ZclabError):
+    """What the user gave cannot be used."""
+
+    exit_code = EXIT_INPUT
+
+
+class DataError(InputError):
+    """Data on disk is missing, damaged or changed since it was sealed."""
+
+
+class CapabilityError(ZclabError):
+    """The machine cannot do it: kernel, privilege or device is missing."""
+
+    exit_code = EXIT_MISSING
+
+
+class MeasureError(ZclabError):
+    """A measurement broke a rule that zclab checks instead of assuming."""
+
+
+class SendError(MeasureError):
+    """The kernel refused an operation of the sender.
+
+    Args:
+        number: positive errno.
+        what: what was tried, with mode, size and path.
+        cure: what to do about it; empty when zclab knows of nothing.
+
+    """
+
+    def __init__(self, number: int, what: str, cure: str = "") -> None:
+        self.errno = number
+        name = _errno.errorcode.get(number, str(number))
+        text = f"{what}: {name} ({os.strerror(number)})"
+        super().__init__(f"{text}; {cure}" if cure else text)

@@ -1,0 +1,1 @@
+"""From data to understanding. Pure Python: never imports the measuring half."""

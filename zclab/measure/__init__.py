@@ -1,0 +1,1 @@
+"""Takes a run. Needs Linux; imports nothing that explains or publishes."""

@@ -1,0 +1,261 @@
+"""What can be measured: points, arms and plans, validated before anything runs.
+
+A *point* is one combination of factors, an *arm* is a mode inside a point, a
+*block* is one pass over all arms of a point in random order, and a *plan* is
+what a run executes. All of it is fixed, and hashed, before the first sample.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Self, TypeVar
+
+from zclab.errors import InputError
+
+
+class Mode(StrEnum):
+    """How a request is sent; the field's own names."""
+
+    SEND = "send"
+    SEND_ZC = "send_zc"
+    SEND_ZC_FIXED = "send_zc_fixed"
+    MIXED = "mixed"
+
+    @property
+    def zerocopy(self) -> bool:
+        """Whether at least some requests of this mode are SEND_ZC."""
+        return self is not Mode.SEND
+
+
+class Path(StrEnum):
+    """Where the packets go."""
+
+    SINK = "sink"  # a device that drops: dummy, else ifb
+    VETH = "veth"  # a live receiver in a second network namespace
+    LO = "lo"  # a live receiver over loopback
+
+
+class Protocol(StrEnum):
+    """The transport under the socket."""
+
+    UDP = "udp"
+    TCP = "tcp"
+
+
+E = TypeVar("E", bound=StrEnum)
+
+BASELINE = Mode.SEND
+CONTROL = "control"  # the arm that repeats the baseline: the A/A comparison
+
+UDP_MAX_BYTES = 65507  # 65535 - 20 (IPv4) - 8 (UDP); applied to IPv6 as well
+TCP_MAX_BYTES = 1 << 20  # a bound on the buffer, not one of the protocol
+BATCH_MAX = 512  # the ring size of the selftest and of liburing's example
+
+IP_HEADER_BYTES = {4: 20, 6: 40}
+
+
+def parse_enum(kind: type[E], text: str, what: str) -> E:
+    """Return the member of `kind` that `text` names.
+
+    Raises:
+        InputError: no such member; the message lists those there are.
+
+    """
+    try:
+        return kind(text)
+    except ValueError:
+        known = ", ".join(kind)
+        raise InputError(f"{what} {text!r} is unknown; use one of: {known}") from None
+
+
+def parse_int(text: str, what: str) -> int:
+    """Return the whole number that `text` spells, or raise InputError."""
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError(f"{what} {text!r} is not a whole number") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One combination of factors; its arms are its modes plus the control."""
+
+    path: Path
+    protocol: Protocol
+    family: int
+    io_size_bytes: int
+    batch: int
+    modes: tuple[Mode, ...] = tuple(Mode)
+
+    def __post_init__(self) -> None:
+        self._check_path()
+        self._check_size()
+        if not 1 <= self.batch <= BATCH_MAX:
+            raise InputError(
+                f"batch {self.batch} is out of range; use 1 to {BATCH_MAX} "
+                "requests per submit"
+            )
+        if self.protocol is Protocol.TCP and self.batch > 1:
+            raise InputError(
+                f"batch {self.batch} over tcp reorders the stream (several requests "
+                "of one socket in flight); use --batch 1"
+            )
+        if len(set(self.modes)) != len(self.modes):
+            raise InputError(f"modes {','.join(self.modes)} name one mode twice")
+        if BASELINE not in self.modes:
+            raise InputError(
+                f"modes {','.join(self.modes)} leave out the baseline; add {BASELINE}"
+            )
+
+    def _check_path(self) -> None:
+        if self.family not in IP_HEADER_BYTES:
+            raise InputError(f"family {self.family} is unknown; use 4 or 6")
+        if self.path is Path.SINK and self.protocol is Protocol.TCP:
+            raise InputError(
+                "tcp over the sink has nobody to answer its handshake; "
+                "use --path veth or --path lo"
+            )
+
+    def _check_size(self) -> None:
+        limit = UDP_MAX_BYTES if self.protocol is Protocol.UDP else TCP_MAX_BYTES
+        if not 1 <= self.io_size_bytes <= limit:
+            raise InputError(
+                f"size {self.io_size_bytes} is out of range; "
+                f"use 1 to {limit} bytes for {self.protocol}"
+            )
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Names of the arms: the modes in order, then the control."""
+        return (*self.modes, CONTROL)
+
+    @property
+    def name(self) -> str:
+        """One word that tells this point from all others of a plan."""
+        return (
+            f"{self.path}-{self.protocol}{self.family}"
+            f"-{self.io_size_bytes}B-n{self.batch}"
+        )
+
+
+def arm_mode(arm: str) -> Mode:
+    """Return the mode that an arm sends with; the control sends as the baseline."""
+    return BASELINE if arm == CONTROL else Mode(arm)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run executes. Two plans with one hash are the same experiment.
+
+    Attributes:
+        profile: name of the profile it came from, or `custom`.
+        seed: seed of the order of points and arms.
+        blocks: blocks per point.
+        slice_ns: timed part of one sample.
+        warmup_ns: untimed sends directly before the timed part.
+
+    """
+
+    profile: str
+    points: tuple[Point, ...]
+    seed: int
+    blocks: int = 300
+    slice_ns: int = 10_000_000
+    warmup_ns: int = 1_000_000
+    report_usage: bool = True
+    format_version: int = field(default=1)
+
+    def __post_init__(self) -> None:
+        if not self.points:
+            raise InputError("the plan has no points; give at least one size")
+        names = [point.name for point in self.points]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise InputError(f"the plan names the point {twice[0]} twice")
+        if not 1 <= self.blocks <= 1_000_000:
+            raise InputError(f"blocks {self.blocks} is out of range; use 1 to 1000000")
+        if not 100_000 <= self.slice_ns <= 2_000_000_000:
+            raise InputError(
+                f"slice of {self.slice_ns} ns is out of range; use 0.1 ms to 2 s"
+            )
+        if not 0 <= self.seed < 1 << 63:
+            raise InputError(f"seed {self.seed} is out of range; use 0 to 2**63-1")
+
+    @property
+    def samples(self) -> int:
+        """Samples of a complete run."""
+        return self.blocks * sum(len(point.arms) for point in self.points)
+
+    @property
+    def total_blocks(self) -> int:
+        """Blocks of a complete run, over all points."""
+        return self.blocks * len(self.points)
+
+    @property
+    def seconds(self) -> float:
+        """Time the slices and their warm-ups take; set-up comes on top."""
+        return self.samples * (self.slice_ns + self.warmup_ns) / 1e9
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The paths that the plan uses, each once, in order of first use."""
+        return tuple(dict.fromkeys(point.path for point in self.points))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Return the plan that `to_json` wrote.
+
+        Raises:
+            InputError: a value is missing, unknown or out of range.
+
+        """
+        try:
+            points = tuple(
+                Point(
+                    path=Path(p["path"]),
+                    protocol=Protocol(p["protocol"]),
+                    family=p["family"],
+                    io_size_bytes=p["io_size_bytes"],
+                    batch=p["batch"],
+                    modes=tuple(Mode(m) for m in p["modes"]),
+                )
+                for p in values["points"]
+            )
+            return cls(**{**values, "points": points})
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"the plan cannot be read: {error!r}") from None
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the plan's canonical JSON, in hex."""
+        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def grid(
+    *,
+    path: Path,
+    protocol: Protocol,
+    family: int,
+    sizes: Iterable[int],
+    modes: tuple[Mode, ...],
+    batch: int,
+) -> tuple[Point, ...]:
+    """Return one point per size, alike in everything else."""
+    return tuple(
+        Point(
+            path=path,
+            protocol=protocol,
+            family=family,
+            io_size_bytes=size,
+            batch=batch,
+            modes=modes,
+        )
+        for size in sizes
+    )

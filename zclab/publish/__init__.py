@@ -1,0 +1,1 @@
+"""From understanding to people: notebooks, report and mail."""

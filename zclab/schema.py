@@ -1,0 +1,209 @@
+"""The registry of columns: name, unit, type and meaning of every stored value.
+
+Stored values are counts. Rates and shares are derived when a run is loaded, by
+the formulas in `DERIVED`, and are never written into a run. `docs/dictionary.md`
+is generated from this file by `zclab dictionary`.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from zclab.errors import DataError
+
+FORMAT_VERSION = 1
+# Version 1, November 2026: the first format.
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One stored or derived value of a sample.
+
+    Attributes:
+        kind: `str`, `int` (64 bit) or `float`.
+        unit: `1` for counts and names.
+        nullable: whether the value may be unknown; unknown is null, never a number.
+
+    """
+
+    name: str
+    kind: str
+    unit: str
+    meaning: str
+    nullable: bool = False
+
+
+KEY = ("point", "block", "arm")  # no two samples of a run share these
+
+COLUMNS: tuple[Column, ...] = (
+    Column("point", "str", "1", "name of the point: path, protocol, size, batch"),
+    Column("path", "str", "1", "sink, veth or lo"),
+    Column("protocol", "str", "1", "udp or tcp"),
+    Column("family", "int", "1", "IP version, 4 or 6"),
+    Column("io_size_bytes", "int", "B", "payload of one send request"),
+    Column("batch", "int", "1", "requests per submit (the tools' -n)"),
+    Column("block", "int", "1", "number of the block within its point, from 0"),
+    Column("position", "int", "1", "place of this arm in the block's random order"),
+    Column("arm", "str", "1", "mode, or control: the baseline a second time"),
+    Column("mode", "str", "1", "send, send_zc, send_zc_fixed or mixed"),
+    Column("started_ns", "int", "ns", "CLOCK_MONOTONIC at the start of the slice"),
+    Column(
+        "elapsed_ns",
+        "int",
+        "ns",
+        "first submit to last completion; the drain is not in it",
+    ),
+    Column(
+        "drain_ns",
+        "int",
+        "ns",
+        "wait for the notifications still outstanding when the clock stopped",
+    ),
+    Column("requests", "int", "1", "send requests that completed in elapsed_ns"),
+    Column("bytes", "int", "B", "sum of the completions' results"),
+    Column("zc_requests", "int", "1", "requests among them that were SEND_ZC"),
+    Column(
+        "notifications",
+        "int",
+        "1",
+        "F_NOTIF CQEs of these requests, those of the drain included",
+    ),
+    Column(
+        "copied",
+        "int",
+        "1",
+        "notifications with IORING_NOTIF_USAGE_ZC_COPIED; null where the kernel "
+        "does not report it (before 6.2) or it was not asked",
+        nullable=True,
+    ),
+    Column(
+        "outstanding",
+        "int",
+        "1",
+        "notifications outstanding when the clock stopped",
+    ),
+    Column("eagain", "int", "1", "completions with -EAGAIN; not in requests"),
+    Column("short_sends", "int", "1", "completions with fewer bytes than asked"),
+    Column("cq_overflow", "int", "1", "CQEs that did not fit the completion queue"),
+    Column("submits", "int", "1", "io_uring_enter calls that submitted requests"),
+    Column("cpu_user_ns", "int", "ns", "user time of the sending thread"),
+    Column("cpu_sys_ns", "int", "ns", "system time of the sending thread"),
+    Column(
+        "received_bytes",
+        "int",
+        "B",
+        "bytes the receiver took, the warm-up's included; null without a receiver",
+        nullable=True,
+    ),
+    Column(
+        "received",
+        "int",
+        "1",
+        "datagrams the receiver took, the warm-up's included (UDP); null otherwise",
+        nullable=True,
+    ),
+    Column(
+        "receiver_drops",
+        "int",
+        "1",
+        "datagrams dropped at the receiving socket (SO_MEMINFO); null otherwise",
+        nullable=True,
+    ),
+    Column(
+        "sent_total_bytes",
+        "int",
+        "B",
+        "bytes sent in the slice and its warm-up: what received_bytes compares with",
+    ),
+)
+
+DERIVED: tuple[Column, ...] = (
+    Column("ns_per_request", "float", "ns", "elapsed_ns / requests"),
+    Column("requests_per_s", "float", "1/s", "requests / elapsed_ns * 1e9"),
+    Column(
+        "cpu_ns_per_request",
+        "float",
+        "ns",
+        "(cpu_user_ns + cpu_sys_ns) / requests, of the sending thread",
+    ),
+    Column(
+        "copied_share",
+        "float",
+        "1",
+        "copied / notifications; null without notifications or when unknown",
+        nullable=True,
+    ),
+)
+
+STORED = {column.name: column for column in COLUMNS}
+_TYPES = {"str": str, "int": int}
+
+
+def check_sample(values: dict[str, Any]) -> None:
+    """Raise DataError unless `values` has exactly the stored columns, well typed."""
+    missing = STORED.keys() - values.keys()
+    unknown = values.keys() - STORED.keys()
+    if missing or unknown:
+        raise DataError(
+            f"a sample does not fit format {FORMAT_VERSION}: "
+            f"missing {sorted(missing)}, unknown {sorted(unknown)}"
+        )
+    for name, column in STORED.items():
+        value = values[name]
+        if value is None and column.nullable:
+            continue
+        if not isinstance(value, _TYPES[column.kind]) or isinstance(value, bool):
+            raise DataError(
+                f"a sample's {name} is {value!r}, not of type {column.kind}"
+            )
+
+
+def dictionary() -> str:
+    """Return the data dictionary as Markdown."""
+    lines = [
+        "# Data dictionary",
+        "",
+        "Generated from `zclab/schema.py` by `zclab dictionary`; a test compares.",
+        "",
+        f"Format version {FORMAT_VERSION}. One row of `samples.parquet` (and one entry",
+        "of a journal line) is one sample: one timed slice of one arm.",
+        f"A sample is identified by {', '.join(f'`{name}`' for name in KEY)}.",
+        "",
+        "## Stored",
+        "",
+        *_rows(COLUMNS),
+        "",
+        "## Derived on load",
+        "",
+        *_rows(DERIVED),
+        "",
+        "## Files of a run",
+        "",
+        "| file | content |",
+        "|---|---|",
+        *(f"| `{name}` | {meaning} |" for name, meaning in FILES.items()),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+FILES = {
+    "plan.json": "the plan as fixed before the first sample, and its hash",
+    "host-before.json": "facts of the host and of each path before the first sample",
+    "host-after.json": "the same facts after the last sample",
+    "journal.jsonl": "one line per finished block; only in a run that is not sealed",
+    "samples.parquet": "the samples of a sealed run",
+    "manifest.json": "what was planned and done, warnings, and SHA-256 of every file",
+    "manifest.sha256": "SHA-256 of manifest.json",
+}
+
+
+def _rows(columns: tuple[Column, ...]) -> list[str]:
+    return [
+        "| column | type | unit | may be null | meaning |",
+        "|---|---|---|---|---|",
+        *(
+            f"| `{c.name}` | {c.kind} | {c.unit} | {'yes' if c.nullable else 'no'} "
+            f"| {c.meaning} |"
+            for c in columns
+        ),
+    ]

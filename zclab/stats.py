@@ -1,0 +1,122 @@
+"""Intervals and paired effects. Every result carries its n and its warnings."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats as scipy_stats
+
+CONFIDENCE = 0.95
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A median with its exact order-statistic interval.
+
+    Attributes:
+        low: lower bound, -inf when n is too small for one.
+        high: upper bound, +inf when n is too small for one.
+        n: number of values.
+        warnings: to be printed wherever the numbers are.
+
+    """
+
+    center: float
+    low: float
+    high: float
+    n: int
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether zero lies outside the interval."""
+        return self.low > 0 or self.high < 0
+
+    def map(self, function: Any) -> "Interval":
+        """Return the interval of `function(x)`, which must be monotonic."""
+        ends = sorted((function(self.low), function(self.high)))
+        return Interval(
+            center=function(self.center),
+            low=ends[0],
+            high=ends[1],
+            n=self.n,
+            warnings=self.warnings,
+        )
+
+
+def needed(confidence: float = CONFIDENCE) -> int:
+    """Return the smallest n whose sample range is an interval of that confidence."""
+    return math.ceil(math.log2(2 / (1 - confidence)))
+
+
+def median_interval(
+    values: Sequence[float] | Floats, confidence: float = CONFIDENCE
+) -> Interval:
+    """Return the median of `values` and an interval that assumes no distribution.
+
+    The interval inverts the sign test (order statistics of the binomial), so its
+    coverage is at least `confidence` for independent values.
+
+    Raises:
+        ValueError: no values, or one that is not finite.
+
+    Source: scipy.stats.quantile_test; Conover, Practical Nonparametric
+    Statistics, 3rd ed., section 3.2.
+
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if array.size == 0 or not np.isfinite(array).all():
+        raise ValueError("median_interval wants at least one value, all finite")
+    center = float(np.median(array))
+    n = int(array.size)
+    if n < needed(confidence):
+        warning = (
+            f"n={n}: a {confidence:.0%} interval of a median "
+            f"needs {needed(confidence)} blocks"
+        )
+        return Interval(
+            center=center, low=-math.inf, high=math.inf, n=n, warnings=(warning,)
+        )
+    test = scipy_stats.quantile_test(array, q=center, p=0.5)
+    bounds = test.confidence_interval(confidence_level=confidence)
+    return Interval(center=center, low=float(bounds.low), high=float(bounds.high), n=n)
+
+
+def log_gain(arm_ns: Floats, baseline_ns: Floats) -> Floats:
+    """Return log(baseline / arm) per block: above 0 where the arm is faster.
+
+    Args:
+        arm_ns: ns per request of the arm, one value per block.
+        baseline_ns: ns per request of the baseline in the same blocks.
+
+    """
+    gains: Floats = np.log(baseline_ns / arm_ns)
+    return gains
+
+
+def percent(log_ratio: float) -> float:
+    """Return a log ratio as a difference in percent; +-inf stay infinite."""
+    return 100.0 * math.expm1(log_ratio) if log_ratio < math.inf else math.inf
+
+
+def gain_percent(
+    arm_ns: Floats, baseline_ns: Floats, confidence: float = CONFIDENCE
+) -> Interval:
+    """Return the gain in requests per second of the arm over the baseline, percent.
+
+    It is the median over blocks of the log ratio within the block, so whatever
+    slows a whole block down cancels.
+    """
+    return median_interval(log_gain(arm_ns, baseline_ns), confidence).map(percent)
+
+
+def saved_ns(
+    arm_ns: Floats, baseline_ns: Floats, confidence: float = CONFIDENCE
+) -> Interval:
+    """Return the ns per request that the arm saves: median of paired differences."""
+    return median_interval(baseline_ns - arm_ns, confidence)

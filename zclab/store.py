@@ -1,0 +1,410 @@
+"""Runs on disk: journal, seal, load, verify. The only meeting place of the halves.
+
+A run is a folder. While it is being taken it has `plan.json`, `host-before.json`
+and `journal.jsonl`, one line per finished block. Sealing turns the journal into
+`samples.parquet`, hashes every file into `manifest.json`, and makes the folder
+read-only. A run that was killed keeps its journal, and loads as partial.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from zclab import schema
+from zclab.errors import DataError, InputError
+from zclab.params import Plan
+
+PLAN = "plan.json"
+HOST_BEFORE = "host-before.json"
+HOST_AFTER = "host-after.json"
+JOURNAL = "journal.jsonl"
+SAMPLES = "samples.parquet"
+MANIFEST = "manifest.json"
+MANIFEST_SUM = "manifest.sha256"
+
+SYNC_EVERY_S = 1.0  # a power cut loses at most this much; SIGKILL loses nothing
+
+
+def home() -> Path:
+    """Return the folder that holds data/ and reports/.
+
+    It is $ZCLAB_HOME, else the checkout that this package was installed from,
+    else the current folder.
+    """
+    named = os.environ.get("ZCLAB_HOME")
+    if named:
+        return Path(named)
+    checkout = Path(__file__).resolve().parent.parent
+    return checkout if (checkout / "notebooks").is_dir() else Path.cwd()
+
+
+def runs_dir() -> Path:
+    """Return the folder of the runs."""
+    return home() / "data" / "runs"
+
+
+def reference_dir() -> Path:
+    """Return the folder of the published tables."""
+    return home() / "data" / "reference"
+
+
+def reports_dir() -> Path:
+    """Return the folder of the reports."""
+    return home() / "reports"
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hex."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write JSON that reads and diffs well, atomically."""
+    text = json.dumps(values, indent=2, sort_keys=True) + "\n"
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    part.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    """Return the JSON of a file.
+
+    Raises:
+        DataError: the file is missing or is not JSON.
+
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing; the run is incomplete") from None
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON ({error}); was it edited?") from None
+
+
+class Journal:
+    """A run that is being taken. Use it as a context; it seals at the end.
+
+    Leaving the context by an exception seals what was measured as partial.
+    """
+
+    def __init__(self, folder: Path, plan: Plan, host: dict[str, Any]) -> None:
+        self.folder = folder
+        self.plan = plan
+        self.warnings: list[str] = []
+        self.host_after: dict[str, Any] = {}
+        self.blocks_done = 0
+        self._started = datetime.now(UTC)
+        self._synced = time.monotonic()
+        write_json(folder / PLAN, {"hash": plan.hash, "plan": plan.to_json()})
+        write_json(folder / HOST_BEFORE, host)
+        self._file = (folder / JOURNAL).open("x", encoding="utf-8")
+
+    @classmethod
+    def create(
+        cls, plan: Plan, host: dict[str, Any], *, alias: str, out: Path | None = None
+    ) -> "Journal":
+        """Make the folder of a new run, named by UTC time, host alias and profile.
+
+        Raises:
+            InputError: the folder cannot be made.
+
+        """
+        parent = out if out is not None else runs_dir()
+        while True:
+            stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+            folder = parent / f"{stamp}-{alias}-{plan.profile}"
+            try:
+                parent.mkdir(parents=True, exist_ok=True)
+                folder.mkdir()
+                return cls(folder, plan, host)
+            except FileExistsError:
+                if not parent.is_dir():
+                    raise InputError(f"{parent} is not a folder; name one") from None
+                time.sleep(0.2)  # a run id is never reused: wait for the next second
+            except OSError as error:
+                raise InputError(
+                    f"cannot write a run under {parent}: {error.strerror}; "
+                    "name another folder with --out"
+                ) from None
+
+    def append(self, samples: Sequence[dict[str, Any]]) -> None:
+        """Add one finished block: one line, handed to the kernel before returning.
+
+        Raises:
+            DataError: a sample does not fit the schema.
+
+        """
+        for sample in samples:
+            schema.check_sample(sample)
+        self._file.write(json.dumps(samples, separators=(",", ":")) + "\n")
+        self._file.flush()
+        self.blocks_done += 1
+        if time.monotonic() - self._synced > SYNC_EVERY_S:
+            os.fsync(self._file.fileno())
+            self._synced = time.monotonic()
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        if kind is not None:
+            self.warnings.append(f"stopped by {kind.__name__} before the plan's end")
+        seal(self.folder, host_after=self.host_after, warnings=self.warnings)
+
+
+def _journal_blocks(path: Path) -> tuple[list[list[dict[str, Any]]], bool]:
+    """Return the finished blocks of a journal, and whether its last line was torn."""
+    blocks: list[list[dict[str, Any]]] = []
+    lines = path.read_bytes().split(b"\n")
+    torn = lines.pop() != b""  # a whole journal ends in a newline
+    for number, line in enumerate(lines, 1):
+        try:
+            samples = json.loads(line)
+            for sample in samples:
+                schema.check_sample(sample)
+        except (ValueError, TypeError, AttributeError, DataError) as error:
+            raise DataError(f"{path}:{number} is damaged: {error}") from None
+        blocks.append(samples)
+    return blocks, torn
+
+
+def _arrow_schema() -> Any:
+
+    kinds = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
+    return pa.schema(
+        [pa.field(c.name, kinds[c.kind], nullable=c.nullable) for c in schema.COLUMNS]
+    )
+
+
+def seal(
+    folder: Path, *, host_after: dict[str, Any], warnings: Iterable[str] = ()
+) -> None:
+    """Turn the journal of `folder` into Parquet, hash all files, make it read-only.
+
+    Raises:
+        DataError: the run is sealed already, or its journal is damaged.
+
+    """
+    if (folder / MANIFEST).exists():
+        raise DataError(f"{folder} is sealed already; a redo is a new run")
+    stored = read_json(folder / PLAN)
+    plan = Plan.from_json(stored["plan"])
+    blocks, _ = _journal_blocks(folder / JOURNAL)
+    samples = [sample for block in blocks for sample in block]
+    table = pa.Table.from_pylist(samples, schema=_arrow_schema())
+    pq.write_table(table, folder / SAMPLES, compression="zstd")
+    write_json(folder / HOST_AFTER, host_after)
+    files = (PLAN, HOST_BEFORE, HOST_AFTER, SAMPLES)
+    write_json(
+        folder / MANIFEST,
+        {
+            "format_version": schema.FORMAT_VERSION,
+            "run": folder.name,
+            "plan_hash": stored["hash"],
+            "sealed_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "blocks_planned": plan.total_blocks,
+            "blocks_done": len(blocks),
+            "samples_planned": plan.samples,
+            "samples_done": len(samples),
+            "warnings": list(warnings),
+            "sha256": {name: sha256(folder / name) for name in files},
+        },
+    )
+    (folder / MANIFEST_SUM).write_text(f"{sha256(folder / MANIFEST)}  {MANIFEST}\n")
+    (folder / JOURNAL).unlink()
+    for path in folder.iterdir():
+        path.chmod(0o444)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run, read. `samples` has the columns of `schema`, derived ones included."""
+
+    folder: Path
+    plan: Plan
+    plan_hash: str
+    host: dict[str, Any]
+    samples: pd.DataFrame
+    sealed: bool
+    blocks_done: int
+    warnings: tuple[str, ...]
+
+    @property
+    def id(self) -> str:
+        """The run id: the name of its folder."""
+        return self.folder.name
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned block is there."""
+        return self.sealed and self.blocks_done == self.plan.total_blocks
+
+
+def find(text: str, parent: Path | None = None) -> Path:
+    """Return the folder that a run id, a path, or `latest` names.
+
+    Raises:
+        InputError: there is none.
+
+    """
+    parent = parent if parent is not None else runs_dir()
+    if text == "latest":
+        runs = listing(parent)
+        if not runs:
+            raise InputError(f"there is no run under {parent}; take one: zclab measure")
+        return runs[-1]
+    for folder in (parent / text, Path(text)):
+        if text and (folder / PLAN).is_file():
+            return folder
+    raise InputError(
+        f"run {text!r} does not exist under {parent} or as a folder; "
+        "see the ids there, or take a run: zclab measure"
+    )
+
+
+def listing(parent: Path | None = None) -> list[Path]:
+    """Return the folders of all runs, oldest first."""
+    parent = parent if parent is not None else runs_dir()
+    if not parent.is_dir():
+        return []
+    return sorted(path for path in parent.iterdir() if (path / PLAN).is_file())
+
+
+def verify(folder: Path) -> list[str]:
+    """Check a run against its seal; return one line per fact that was checked.
+
+    Raises:
+        DataError: a file is missing, added or changed, or the run is not sealed.
+
+    """
+    if not (folder / MANIFEST).is_file():
+        raise DataError(
+            f"{folder.name} is not sealed: it was interrupted; its finished blocks "
+            f"can be reported (zclab report {folder.name}) but not verified"
+        )
+    return [_verify_manifest(folder), *_verify_files(folder)]
+
+
+def _verify_manifest(folder: Path) -> str:
+    try:
+        expected = (folder / MANIFEST_SUM).read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{folder.name}: {MANIFEST_SUM} is missing") from None
+    if expected != f"{sha256(folder / MANIFEST)}  {MANIFEST}\n".encode():
+        raise DataError(
+            f"{folder.name}: {MANIFEST} is not what was sealed; "
+            "do not quote this run, get it again from where it was taken"
+        )
+    return f"{MANIFEST} as sealed"
+
+
+def _verify_files(folder: Path) -> list[str]:
+    manifest = read_json(folder / MANIFEST)
+    sums = manifest["sha256"]
+    found = {path.name for path in folder.iterdir()} - {MANIFEST, MANIFEST_SUM}
+    if found != sums.keys():
+        odd = ", ".join(sorted(found ^ sums.keys()))
+        raise DataError(f"{folder.name}: files differ from the manifest: {odd}")
+    for name, expected in sums.items():
+        if sha256(folder / name) != expected:
+            raise DataError(
+                f"{folder.name}: {name} is not what was sealed; "
+                "do not quote this run, get it again from where it was taken"
+            )
+    if manifest["format_version"] != schema.FORMAT_VERSION:
+        raise DataError(
+            f"{folder.name} has format {manifest['format_version']}, this zclab reads "
+            f"{schema.FORMAT_VERSION}; use the zclab that took it"
+        )
+    return [
+        *(f"{name} as sealed" for name in sorted(sums)),
+        f"{manifest['samples_done']} of {manifest['samples_planned']} samples",
+    ]
+
+
+def load(folder: Path) -> Run:
+    """Return the run in `folder`, verified if sealed, from its journal if not.
+
+    Raises:
+        DataError: a sealed run was changed, or a journal is damaged in its middle.
+
+    """
+    sealed = (folder / MANIFEST).is_file()
+    if sealed:
+        verify(folder)
+    stored = read_json(folder / PLAN)
+    plan = Plan.from_json(stored["plan"])
+    if plan.hash != stored["hash"]:
+        raise DataError(f"{folder.name}: {PLAN} was edited; its hash does not match")
+    if sealed:
+        frame, blocks_done, warnings = _read_sealed(folder)
+    else:
+        frame, blocks_done, warnings = _read_journal(folder)
+    if frame.empty:
+        raise DataError(f"{folder.name} has no finished block; take a new run")
+    return Run(
+        folder=folder,
+        plan=plan,
+        plan_hash=stored["hash"],
+        host=read_json(folder / HOST_BEFORE),
+        samples=derive(frame),
+        sealed=sealed,
+        blocks_done=blocks_done,
+        warnings=tuple(warnings),
+    )
+
+
+def _read_sealed(folder: Path) -> tuple[pd.DataFrame, int, list[str]]:
+
+    manifest = read_json(folder / MANIFEST)
+    frame = _frame(pq.read_table(folder / SAMPLES))
+    return frame, manifest["blocks_done"], manifest["warnings"]
+
+
+def _read_journal(folder: Path) -> tuple[pd.DataFrame, int, list[str]]:
+
+    blocks, torn = _journal_blocks(folder / JOURNAL)
+    warnings = ["the run was killed before it was sealed"]
+    if torn:
+        warnings.append("the journal's last line was torn and is left out")
+    samples = [sample for block in blocks for sample in block]
+    table = pa.Table.from_pylist(samples, schema=_arrow_schema())
+    return _frame(table), len(blocks), warnings
+
+
+def _frame(table: Any) -> pd.DataFrame:
+
+    nullable_int = {pa.int64(): pd.Int64Dtype()}.get
+    frame: pd.DataFrame = table.to_pandas()
+    for column in schema.COLUMNS:
+        if column.nullable:
+            values = table.column(column.name)
+            frame[column.name] = values.to_pandas(types_mapper=nullable_int)
+    return frame
+
+
+def derive(samples: pd.DataFrame) -> pd.DataFrame:
+    """Return `samples` with the derived columns of `schema.DERIVED` added."""
+    frame = samples.copy()
+    frame["ns_per_request"] = frame["elapsed_ns"] / frame["requests"]
+    frame["requests_per_s"] = frame["requests"] / frame["elapsed_ns"] * 1e9
+    cpu = frame["cpu_user_ns"] + frame["cpu_sys_ns"]
+    frame["cpu_ns_per_request"] = cpu / frame["requests"]
+    noted = frame["notifications"].where(frame["notifications"] > 0)
+    frame["copied_share"] = (frame["copied"].astype("Float64") / noted).astype(
+        "Float64"
+    )
+    return frame

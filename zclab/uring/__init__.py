@@ -1,0 +1,1 @@
+"""The kernel boundary: the C shim and the only Python that knows cffi."""
