@@ -1,0 +1,164 @@
+"""Facts of the host, each read where the kernel keeps it; absent ones are left out.
+
+Nothing that names the machine or its owner is read: no hostname, no address, no
+serial number. The alias is a few digits of a hash.
+"""
+
+import hashlib
+import os
+import platform
+import resource
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from zclab import __version__
+from zclab.uring import probe
+
+# What bears on zerocopy or on the noise of a measurement of it.
+SYSCTLS = (
+    "kernel.io_uring_disabled",
+    "net.core.netdev_max_backlog",
+    "net.core.optmem_max",
+    "net.core.rmem_max",
+    "net.core.wmem_max",
+    "net.ipv4.tcp_wmem",
+)
+
+
+def _text(path: str) -> str | None:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return None
+
+
+def alias() -> str:
+    """Return the name under which runs of this host are stored.
+
+    It is $ZCLAB_HOST_ALIAS, else `host-` and four hex digits hashed from the
+    machine id, which is not itself told.
+    """
+    named = os.environ.get("ZCLAB_HOST_ALIAS", "")
+    if named:
+        return "".join(c if c.isalnum() or c in "-_" else "-" for c in named)
+    seed = _text("/etc/machine-id") or platform.node()
+    return "host-" + hashlib.sha256(f"zclab {seed}".encode()).hexdigest()[:4]
+
+
+def cpus() -> tuple[int, int]:
+    """Return (sender's CPU, receiver's CPU): apart where two may be used.
+
+    The sender takes the last allowed CPU, as the first serves most interrupts.
+    """
+    allowed = sorted(os.sched_getaffinity(0))
+    return allowed[-1], allowed[0]
+
+
+def _cpu() -> dict[str, Any]:
+    model = None
+    for line in (_text("/proc/cpuinfo") or "").splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    folder = Path("/sys/devices/system/cpu/vulnerabilities")
+    mitigations = {
+        path.name: _text(str(path))
+        for path in (sorted(folder.iterdir()) if folder.is_dir() else ())
+    }
+    return {
+        "model": model or platform.machine(),
+        "online": os.cpu_count(),
+        "usable": len(os.sched_getaffinity(0)),
+        "governor": _text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "smt": _text("/sys/devices/system/cpu/smt/active"),
+        "mitigations": {
+            name: text
+            for name, text in mitigations.items()
+            if text and text != "Not affected"
+        },
+    }
+
+
+def _hypervisor() -> str | None:
+    for line in (_text("/proc/cpuinfo") or "").splitlines():
+        if line.startswith("flags"):
+            if "hypervisor" not in line.split():
+                return None
+            return _text("/sys/class/dmi/id/sys_vendor") or "unnamed"
+    return None
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _sysctls() -> dict[str, Any]:
+    found = {name: _text(f"/proc/sys/{name.replace('.', '/')}") for name in SYSCTLS}
+    return {
+        name: int(text) if text.isdigit() else text
+        for name, text in found.items()
+        if text is not None
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    here = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(here), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _software() -> dict[str, Any]:
+    return {
+        "zclab": __version__,
+        "commit": _git("rev-parse", "--short=12", "HEAD"),
+        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "python": platform.python_version(),
+        "liburing": probe.liburing_version(),
+        "compiler": probe.compiler(),
+    }
+
+
+def _memlock_bytes() -> int:
+    """Return the locked-memory limit that a run gets: the hard one; -1: none."""
+    return resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]
+
+
+def _steal_ticks() -> int:
+    """Return the ticks the hypervisor took from all CPUs since boot (proc(5))."""
+    fields = (_text("/proc/stat") or "cpu").splitlines()[0].split()
+    return int(fields[8]) if len(fields) > 8 else 0
+
+
+_COLLECTORS: dict[str, Callable[[], Any]] = {
+    "alias": alias,
+    "kernel": lambda: {"release": os.uname().release, "version": os.uname().version},
+    "machine": platform.machine,
+    "cpu": _cpu,
+    "hypervisor": _hypervisor,
+    "memory_bytes": _memory_bytes,
+    "limits": lambda: {"memlock_bytes": _memlock_bytes()},
+    "sysctl": _sysctls,
+    "software": _software,
+    "load_1m": lambda: round(os.getloadavg()[0], 2),
+    "steal_ticks": _steal_ticks,
+    "uptime_s": lambda: int(float((_text("/proc/uptime") or "0").split()[0])),
+    "clocksource": lambda: _text(
+        "/sys/devices/system/clocksource/clocksource0/current_clocksource"
+    ),
+}
+
+
+def facts() -> dict[str, Any]:
+    """Return everything that bears on a measurement; JSON values only."""
+    return {name: collect() for name, collect in _COLLECTORS.items()}

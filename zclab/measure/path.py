@@ -1,0 +1,248 @@
+"""Paths: where the packets go. Each is built in the worker's own namespaces.
+
+- sink: a device that drops what it is given, after the whole UDP/IP stack ran:
+  `dummy`, else `ifb`. No receiver, no copy, completion inside the send.
+- veth: a pair of devices, the peer in a second namespace with a live receiver.
+- lo: loopback with a live receiver.
+
+All have an MTU that lets every size through unfragmented, because the kernel
+copies datagrams that need IP fragmentation (ip_output.c, __ip_append_data).
+"""
+
+import socket
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import Any
+
+from pyroute2 import Ethtool, IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from zclab.errors import CapabilityError
+from zclab.measure.namespace import PeerNetwork
+from zclab.params import Path, Point, Protocol
+
+MTU = 65535
+SNDBUF_BYTES = 2 << 20  # as the selftest and v5's own benchmark; the kernel doubles it
+RCVBUF_BYTES = 4 << 20  # as the selftests' receiver or more; capped by rmem_max
+SK_MEMINFO_DROPS = 8  # linux/sock_diag.h
+SO_MEMINFO = 55  # asm-generic/socket.h
+UDP_SINK_PORT = 8000  # the tools' default; nobody listens behind a sink
+
+# Documentation addresses (RFC 5737, RFC 3849): they mean nothing outside.
+NEAR = {4: "192.0.2.1", 6: "2001:db8::1"}
+FAR = {4: "192.0.2.2", 6: "2001:db8::2"}
+LOOPBACK = {4: "127.0.0.1", 6: "::1"}
+PREFIX = {4: 24, 6: 64}
+AF = {4: socket.AF_INET, 6: socket.AF_INET6}
+
+_SAYS = {
+    "dummy": "dummy: counts and frees the packet in its transmit function "
+    "(dummy_xmit), the device of the v5 table",
+    "ifb": "ifb: drops in its transmit function what was not redirected to it "
+    "(ifb_xmit), stands in for dummy; takes one transmit lock more than dummy",
+    "veth": "veth: the peer device is in a second namespace with a live receiver",
+    "loopback": "lo: loopback with a live receiver",
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class Flow:
+    """A connected socket of one arm and, on a live path, where it arrives."""
+
+    sending: socket.socket
+    receiving: socket.socket | None = None
+
+    def drops(self) -> int:
+        """Return datagrams dropped at the receiving socket so far.
+
+        Source: SO_MEMINFO, net/core/sock.c sk_get_meminfo().
+        """
+        if self.receiving is None:
+            return 0
+        words = self.receiving.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 36)
+        return int(struct.unpack("9I", words)[SK_MEMINFO_DROPS])
+
+
+@dataclass(slots=True, kw_only=True)
+class Route:
+    """A path that is up: its device, its facts, and how to open flows on it."""
+
+    path: Path
+    device: str
+    facts: dict[str, Any]
+    peer: PeerNetwork | None = None
+    _flows: list[Flow] = field(default_factory=list)
+
+    @property
+    def live(self) -> bool:
+        """Whether a receiver takes the data."""
+        return self.path is not Path.SINK
+
+    def open(self, point: Point) -> Flow:
+        """Return a new connected flow for one arm of `point`."""
+        if not self.live:
+            flow = Flow(sending=_connect_udp(point.family, FAR, UDP_SINK_PORT))
+        elif point.protocol is Protocol.UDP:
+            flow = self._open_udp(point.family)
+        else:
+            flow = self._open_tcp(point.family)
+        flow.sending.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SNDBUF_BYTES)
+        self._flows.append(flow)
+        return flow
+
+    @property
+    def _addresses(self) -> dict[int, str]:
+        return FAR if self.peer else LOOPBACK
+
+    def _receiving_socket(self, family: int, kind: socket.SocketKind) -> socket.socket:
+        """Return a socket bound on the receiving side, port chosen by the kernel."""
+        if self.peer:
+            with self.peer.entered():
+                receiving = socket.socket(AF[family], kind)
+        else:
+            receiving = socket.socket(AF[family], kind)
+        receiving.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RCVBUF_BYTES)
+        receiving.bind((self._addresses[family], 0))
+        return receiving
+
+    def _open_udp(self, family: int) -> Flow:
+        receiving = self._receiving_socket(family, socket.SOCK_DGRAM)
+        port = receiving.getsockname()[1]
+        return Flow(
+            sending=_connect_udp(family, self._addresses, port), receiving=receiving
+        )
+
+    def _open_tcp(self, family: int) -> Flow:
+        with self._receiving_socket(family, socket.SOCK_STREAM) as listening:
+            listening.listen(1)
+            sending = socket.socket(AF[family], socket.SOCK_STREAM)
+            sending.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+            sending.connect(listening.getsockname()[:2])
+            receiving, _ = listening.accept()
+        return Flow(sending=sending, receiving=receiving)
+
+
+def _connect_udp(family: int, addresses: dict[int, str], port: int) -> socket.socket:
+    sending = socket.socket(AF[family], socket.SOCK_DGRAM)
+    sending.connect((addresses[family], port))
+    return sending
+
+
+def up(path: Path) -> Route:
+    """Build `path` in the current network namespace and return it.
+
+    Must run inside `namespace.enter()`, or it would change the host's network.
+
+    Raises:
+        CapabilityError: the kernel has none of the devices the path can use.
+
+    """
+    with IPRoute() as network:
+        network.link("set", index=1, state="up")  # lo is always number 1
+        if path is Path.LO:
+            return Route(path=path, device="lo", facts=_facts(network, "lo"))
+        if path is Path.SINK:
+            device = _add_sink(network)
+            return Route(path=path, device=device, facts=_facts(network, device))
+        return _add_veth(network)
+
+
+def _add_sink(network: IPRoute) -> str:
+    """Make the first sink that this kernel has; return its name.
+
+    The queueing discipline is noqueue, as dummy has by itself: ifb's default
+    pfifo_fast would charge every packet for a queue that v5's device never had.
+    """
+    device = "zcsink"
+    for kind in ("dummy", "ifb"):
+        try:
+            network.link("add", ifname=device, kind=kind)
+            break
+        except NetlinkError:
+            continue
+    else:
+        raise CapabilityError(
+            "the sink needs a dummy or an ifb device and this kernel makes neither; "
+            "load one: modprobe dummy, or modprobe ifb"
+        )
+    index = network.link_lookup(ifname=device)[0]
+    network.link("set", index=index, mtu=MTU, state="up")
+    network.tc("replace", "noqueue", index)
+    for family, address in NEAR.items():
+        _add_address(network, index, family, address)
+    return device
+
+
+def _add_veth(network: IPRoute) -> Route:
+    peer = PeerNetwork()
+    device, other = "zcveth0", "zcveth1"
+    try:
+        network.link(
+            "add",
+            ifname=device,
+            kind="veth",
+            peer={"ifname": other, "net_ns_fd": peer.fd},
+        )
+    except NetlinkError as error:
+        raise CapabilityError(
+            f"the veth path needs a veth device, which this kernel refuses ({error}); "
+            "load it: modprobe veth"
+        ) from None
+    index = network.link_lookup(ifname=device)[0]
+    with peer.entered(), IPRoute() as far:
+        far_index = far.link_lookup(ifname=other)[0]
+        far.link("set", index=1, state="up")
+        far.link("set", index=far_index, mtu=MTU, state="up")
+        for family, address in FAR.items():
+            _add_address(far, far_index, family, address)
+    network.link("set", index=index, mtu=MTU, state="up")
+    for family, address in NEAR.items():
+        _add_address(network, index, family, address)
+    return Route(
+        path=Path.VETH, device=device, facts=_facts(network, device), peer=peer
+    )
+
+
+def _add_address(network: IPRoute, index: int, family: int, address: str) -> None:
+    """Add an address that can be used at once: no duplicate detection for IPv6."""
+    nodad = {"flags": 0x02} if family == 6 else {}  # IFA_F_NODAD
+    network.addr("add", index=index, address=address, prefixlen=PREFIX[family], **nodad)
+
+
+def _facts(network: IPRoute, device: str) -> dict[str, Any]:
+    """Return what bears on zerocopy about a device of the current namespace."""
+    index = network.link_lookup(ifname=device)[0]
+    link = network.get_links(index)[0]
+    info = link.get_attr("IFLA_LINKINFO")
+    kind = info.get_attr("IFLA_INFO_KIND") if info else "loopback"
+    facts: dict[str, Any] = {
+        "device": device,
+        "kind": kind,
+        "mtu": link.get_attr("IFLA_MTU"),
+        "qdisc": link.get_attr("IFLA_QDISC"),
+        "packet_taps": packet_taps(),
+        "says": _SAYS[kind],
+    }
+    with Ethtool() as ethtool:
+        flags = ethtool.get_features(device).offload_flags
+    facts["features"] = {
+        name: bool(flags[name])
+        for name in (
+            "scatter-gather",
+            "tx-checksumming",
+            "generic-segmentation-offload",
+            "tcp-segmentation-offload",
+        )
+        if name in flags
+    }
+    return facts
+
+
+def packet_taps() -> int:
+    """Return the number of AF_PACKET sockets in this network namespace.
+
+    Any that listens to all protocols makes the kernel copy what leaves a device
+    (dev_queue_xmit_nit). Source: packet(7), /proc/net/packet.
+    """
+    return len(FilePath("/proc/net/packet").read_text().splitlines()) - 1

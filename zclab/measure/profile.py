@@ -1,0 +1,119 @@
+"""Profiles: plans by name."""
+
+import time
+
+from zclab.errors import InputError
+from zclab.params import Mode, Path, Plan, Point, Protocol, grid
+
+ALL_MODES = tuple(Mode)
+TCP_MODES = (Mode.SEND, Mode.SEND_ZC, Mode.SEND_ZC_FIXED)
+
+# v5's own benchmark sent 8 requests per submit, and so do both tools by default.
+V5_BATCH = 8
+# The February 2025 mail: "-n 64", the selftest's default payload, UDP over IPv6.
+FEB2025_SIZE = 65435
+FEB2025_BATCH = 64
+V5_DUMMY_SIZES = (600, 1200, 4000, 8000)
+V5_TCP_SIZES = (1200, 4096)
+LARGEST_UDP = 65507
+
+
+def _udp(
+    path: Path, family: int, sizes: tuple[int, ...], batch: int
+) -> tuple[Point, ...]:
+    return grid(
+        path=path,
+        protocol=Protocol.UDP,
+        family=family,
+        sizes=sizes,
+        modes=ALL_MODES,
+        batch=batch,
+    )
+
+
+def _tcp(path: Path, family: int, sizes: tuple[int, ...]) -> tuple[Point, ...]:
+    return grid(
+        path=path,
+        protocol=Protocol.TCP,
+        family=family,
+        sizes=sizes,
+        modes=TCP_MODES,
+        batch=1,
+    )
+
+
+# What both mails ask: the dummy table, the February 2025 case over veth and, to
+# say why, on the sink; the TCP localhost table.
+QUICK = (
+    *_udp(Path.SINK, 4, (*V5_DUMMY_SIZES, LARGEST_UDP), V5_BATCH),
+    *_udp(Path.VETH, 6, (FEB2025_SIZE,), FEB2025_BATCH),
+    *_udp(Path.SINK, 6, (FEB2025_SIZE,), FEB2025_BATCH),
+    *_tcp(Path.LO, 4, V5_TCP_SIZES),
+)
+
+# The same questions with the sizes between, both families, and each path.
+FULL = (
+    *_udp(
+        Path.SINK,
+        4,
+        (64, 600, 1200, 1472, 2000, 3000, 4000, 8000, 16000, 32000, LARGEST_UDP),
+        V5_BATCH,
+    ),
+    *_udp(Path.SINK, 6, V5_DUMMY_SIZES, V5_BATCH),
+    *_udp(Path.SINK, 6, (FEB2025_SIZE,), FEB2025_BATCH),
+    *_udp(Path.VETH, 4, (600, 1200, 4000, 8000, 32000, LARGEST_UDP), V5_BATCH),
+    *_udp(Path.VETH, 6, (FEB2025_SIZE,), FEB2025_BATCH),
+    *_udp(Path.LO, 4, (1200, 8000, LARGEST_UDP), V5_BATCH),
+    *_tcp(Path.LO, 4, (600, 1200, 4096, 16384, 65536)),
+    *_tcp(Path.LO, 6, V5_TCP_SIZES),
+    *_tcp(Path.VETH, 4, V5_TCP_SIZES),
+)
+
+# One short look at each path: for the tests, and for trying an installation.
+SMOKE = (
+    *_udp(Path.SINK, 4, (1200, 8000), V5_BATCH),
+    *_udp(Path.SINK, 6, (FEB2025_SIZE,), FEB2025_BATCH),
+    *_udp(Path.VETH, 6, (FEB2025_SIZE,), FEB2025_BATCH),
+    *_tcp(Path.LO, 4, V5_TCP_SIZES),
+)
+
+PROFILES: dict[str, tuple[tuple[Point, ...], int]] = {
+    "quick": (QUICK, 300),
+    "full": (FULL, 600),
+    "smoke": (SMOKE, 8),
+}
+CUSTOM_BLOCKS = 300
+
+
+def plan(name: str, seed: int = 0) -> Plan:
+    """Return the plan of a profile.
+
+    Args:
+        name: `quick`, `full` or `smoke`.
+        seed: of the order of points and arms; 0 draws one from the clock, and the
+            plan records it.
+
+    Raises:
+        InputError: no such profile.
+
+    """
+    if name not in PROFILES:
+        known = ", ".join(PROFILES)
+        raise InputError(f"profile {name!r} is unknown; use one of: {known}")
+    points, blocks = PROFILES[name]
+    return Plan(profile=name, points=points, seed=seed or drawn_seed(), blocks=blocks)
+
+
+def custom(points: tuple[Point, ...], *, blocks: int = 0, seed: int = 0) -> Plan:
+    """Return a plan of any points; 0 blocks or seed mean the default and a draw."""
+    return Plan(
+        profile="custom",
+        points=points,
+        seed=seed or drawn_seed(),
+        blocks=blocks or CUSTOM_BLOCKS,
+    )
+
+
+def drawn_seed() -> int:
+    """Return a seed from the clock; it is never 0."""
+    return time.time_ns() // 1_000_000 % (1 << 31) + 1
