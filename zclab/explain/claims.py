@@ -1,0 +1,483 @@
+"""Published rows against a run: a verdict for each, and the findings in words.
+
+The rule, for percent and for ns saved per request alike, on our median with its
+95 % interval, paired within the block against plain send:
+
+- `not measured`: the run has no point that the row can be compared with.
+- `not comparable`: it has one, but what was sent differs in kind; the reason says how.
+- `undecided`: our interval includes zero, or lies within the noise floor of the
+  point (the larger end of the interval of the A/A control, in either direction).
+- `contradicted`: published and measured effect have different signs.
+- `reproduced`: the published value lies within our interval widened on both sides by
+  the tolerance: 5 points (25 ns) or a quarter of the published value, whichever is
+  more. Hosts four years apart do not agree better, even when nothing is wrong.
+- `direction only`: the sign agrees, the size does not.
+
+A published percent is the printed one; where the mail prints none, the two values'.
+What the kernel copied is never called zerocopy, whatever its speed.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from zclab.explain import published, table
+from zclab.params import Mode
+from zclab.store import Run
+
+REPRODUCED = "reproduced"
+DIRECTION_ONLY = "direction only"
+UNDECIDED = "undecided"
+CONTRADICTED = "contradicted"
+NOT_COMPARABLE = "not comparable"
+NOT_MEASURED = "not measured"
+
+VERDICTS = (
+    REPRODUCED,
+    DIRECTION_ONLY,
+    UNDECIDED,
+    CONTRADICTED,
+    NOT_COMPARABLE,
+    NOT_MEASURED,
+)
+
+TOLERANCE_POINTS = 5.0
+TOLERANCE_NS = 25.0
+TOLERANCE_SHARE = 0.25
+
+LORE = "https://lore.kernel.org/r/"
+
+
+def verdict(
+    said: float, low: float, center: float, high: float, *, floor: float, least: float
+) -> str:
+    """Return the verdict of the module's rule on one published value.
+
+    Args:
+        said: the published value; below zero where zerocopy was slower.
+        low: our interval's lower end, in the unit of `said`.
+        center: our median.
+        high: our interval's upper end.
+        floor: noise floor in the same unit.
+        least: smallest tolerance in the same unit.
+
+    """
+    if low <= 0 <= high or max(abs(low), abs(high)) <= floor:
+        return UNDECIDED
+    if (said > 0) != (center > 0):
+        return CONTRADICTED
+    tolerance = max(least, TOLERANCE_SHARE * abs(said))
+    if low - tolerance <= said <= high + tolerance:
+        return REPRODUCED
+    return DIRECTION_ONLY
+
+
+def compare(run: Run) -> pd.DataFrame:
+    """Return one row per published zerocopy cell, in the order of the mails.
+
+    Columns: claim, table, io_size_bytes, column; published_percent, printed (whether
+    the mail prints it), published_saved_ns (NaN where the unit is not requests/s);
+    point, arm, n, gain_percent, gain_low, gain_high, saved_ns, saved_low, saved_high,
+    copied_share (ours; missing where there is none); verdict and reason for the
+    percent, verdict_ns for the ns saved; source (Message-ID).
+    """
+    return _compare(table.summary(run))
+
+
+def _compare(frame: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for claim in published.claims().to_dict("records"):
+        ours = _ours(frame, claim)
+        word, reason = _judge(claim, ours)
+        rows.append(
+            {
+                "claim": claim["claim"],
+                "table": claim["table"],
+                "io_size_bytes": claim["io_size_bytes"],
+                "column": claim["column"],
+                "published_percent": claim["published_percent"],
+                "printed": claim["printed"],
+                "published_saved_ns": claim["published_saved_ns"],
+                **_our_columns(ours),
+                "verdict": word,
+                "verdict_ns": _judge_ns(claim, ours, word),
+                "reason": reason,
+                "source": claim["message_id"],
+            }
+        )
+    result = pd.DataFrame(rows)
+    result["copied_share"] = result["copied_share"].astype("Float64")
+    result["n"] = result["n"].astype("Int64")
+    return result
+
+
+OURS = (
+    "point",
+    "arm",
+    "n",
+    "gain_percent",
+    "gain_low",
+    "gain_high",
+    "saved_ns",
+    "saved_low",
+    "saved_high",
+    "copied_share",
+)
+
+
+def _our_columns(ours: pd.Series | None) -> dict[str, object]:
+    if ours is None:
+        empty = {"point": "", "arm": "", "n": pd.NA, "copied_share": pd.NA}
+        return {name: empty.get(name, math.nan) for name in OURS}
+    return {name: ours[name] for name in OURS}
+
+
+def _ours(frame: pd.DataFrame, claim: dict[str, object]) -> pd.Series | None:
+    """Return our row of the claim's twin point and arm, if the run has it."""
+    name, size = str(claim["table"]), int(str(claim["io_size_bytes"]))
+    arm = published.twin(name).arms.get(str(claim["column"]))
+    point = published.twin_point(frame, name, size)
+    found = frame[(frame["point"] == point) & (frame["arm"] == arm)]
+    if found.empty or math.isnan(found.iloc[0]["gain_percent"]):
+        return None
+    return found.iloc[0]
+
+
+def _judge(claim: dict[str, object], ours: pd.Series | None) -> tuple[str, str]:
+    """Return the verdict on a claim's percent, and one sentence why."""
+    twin = published.twin(str(claim["table"]))
+    if twin.not_measured:
+        return NOT_MEASURED, f"There is {twin.not_measured}."
+    why = twin.not_comparable.get(str(claim["column"]))
+    if why:
+        return NOT_COMPARABLE, _capital(f"{why}{_seen(ours)}.")
+    if ours is None:
+        wanted = f"{twin.path}, {twin.protocol.upper()}, {claim['io_size_bytes']} B"
+        if twin.exact:
+            wanted += f", IPv{twin.family}, batch {twin.batch}"
+        return NOT_MEASURED, f"This run has no point with {wanted} and the mode."
+    if twin.path == "sink" and not kept_zerocopy(ours["copied_share"]):
+        return NOT_COMPARABLE, (
+            f"The published sends were zerocopy; here "
+            f"{table.share_text(ours['copied_share'])} of notifications say copied."
+        )
+    said = float(str(claim["published_percent"]))
+    word = verdict(
+        said,
+        ours["gain_low"],
+        ours["gain_percent"],
+        ours["gain_high"],
+        floor=ours["floor_percent"],
+        least=TOLERANCE_POINTS,
+    )
+    return word, _reason(word, said, ours)
+
+
+def _seen(ours: pd.Series | None) -> str:
+    """Return what our notifications said about copying, as a clause."""
+    if ours is None:
+        return ""
+    share = ours["copied_share"]
+    if pd.isna(share):
+        return "; whether ours were copied is unknown"
+    if share == 1:
+        return "; here every notification says copied"
+    return f"; here {table.share_text(share)} of notifications say copied"
+
+
+def kept_zerocopy(share: Any) -> bool:
+    """Return False where the copied share contradicts zerocopy; unknown does not."""
+    return bool(pd.isna(share) or share < table.ZEROCOPY_BELOW)
+
+
+def _reason(word: str, said: float, ours: pd.Series) -> str:
+    here = table.gain_text(ours)
+    there = table.percent_text(round(said, 1))
+    floor = ours["floor_percent"]
+    if math.isinf(ours["gain_low"]):
+        return f"With n={ours['n']} blocks there is no interval yet."
+    if word == UNDECIDED:
+        return (
+            f"Our {here} does not stand out from zero and the noise floor "
+            f"of {floor:.1f} points."
+        )
+    tolerance = max(TOLERANCE_POINTS, TOLERANCE_SHARE * abs(said))
+    if word == REPRODUCED:
+        return f"{there} lies within {tolerance:.1f} points of our {here}."
+    if word == CONTRADICTED:
+        return f"The mail says {there}, we see {here}."
+    return f"Same sign, but {there} is over {tolerance:.1f} points from our {here}."
+
+
+def _judge_ns(claim: dict[str, object], ours: pd.Series | None, word: str) -> str:
+    """Return the verdict on the ns saved; empty where the mail gives no ns."""
+    said = float(str(claim["published_saved_ns"]))
+    if math.isnan(said):
+        return ""
+    if ours is None or word in (NOT_COMPARABLE, NOT_MEASURED):
+        return word
+    if word == UNDECIDED:  # the floor is known in percent; no effect, no ns of it
+        return UNDECIDED
+    return verdict(
+        said,
+        ours["saved_low"],
+        ours["saved_ns"],
+        ours["saved_high"],
+        floor=0.0,
+        least=TOLERANCE_NS,
+    )
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def verdict_sentences(run: Run) -> list[str]:
+    """Return the findings in words, most important first; all of it is computed.
+
+    Partial run, wins, losses, no difference, copied share by path, v5, February
+    2025, and the cause where veth and sink were both measured at the selftest's
+    size. A part that the run has nothing on is one short sentence or left out.
+    """
+    frame = table.summary(run)
+    rows = _compare(frame)
+    return [
+        *_partial(run),
+        *_findings(frame, table.FASTER, "wins"),
+        *_findings(frame, table.SLOWER, "loses"),
+        *_no_difference(frame),
+        *_copied(run, frame),
+        *_v5(rows, run),
+        *_selftest(rows),
+        *_why(frame),
+    ]
+
+
+def _partial(run: Run) -> Iterator[str]:
+    if not run.complete:
+        yield (
+            f"This run is partial: {run.blocks_done} of {run.plan.total_blocks} "
+            "planned blocks are in it."
+        )
+
+
+def judged(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `summary` that wins and losses are told from.
+
+    `mixed` is one only where a point has neither of the modes that it mixes: a
+    mixture wins or loses by its parts.
+    """
+    pure = (str(Mode.SEND_ZC_FIXED), str(Mode.SEND_ZC))
+    zc = frame[frame["mode"].map(lambda mode: Mode(mode).zerocopy)]
+    has_pure = zc.groupby("point")["arm"].transform(lambda arms: arms.isin(pure).any())
+    kept = zc[zc["arm"].isin(pure) | ~has_pure.astype(bool)]
+    return kept.assign(order=kept["arm"].map({arm: i for i, arm in enumerate(pure)}))
+
+
+def _findings(frame: pd.DataFrame, finding: str, verb: str) -> Iterator[str]:
+    """Yield one sentence per path, protocol, family and batch with that finding."""
+    rows = judged(frame)
+    rows = rows[rows["finding"] == finding]
+    if rows.empty:
+        yield f"Zerocopy send {verb} at no measured point."
+        return
+    keys = ["path", "protocol", "family", "batch"]
+    for _, group in rows.groupby(keys, sort=False):
+        parts = [
+            _effects(arm, mine)
+            for arm, mine in group.sort_values("order", kind="stable").groupby(
+                "arm", sort=False
+            )
+        ]
+        first = group.iloc[0]
+        yield (
+            f"Zerocopy send {verb} on {table.where(first)}: {'; '.join(parts)} "
+            f"(against send, n={_range(group['n'])} blocks){_though(group)}."
+        )
+
+
+def _effects(arm: object, rows: pd.DataFrame) -> str:
+    """Return the effects of one arm over its sizes, its smallest and largest."""
+    rows = rows.sort_values("io_size_bytes")
+    if len(rows) <= 2:
+        return f"{arm} " + " and ".join(
+            f"{table.gain_text(row)} at {row['io_size_bytes']} B"
+            for _, row in rows.iterrows()
+        )
+    by_size = rows.sort_values("gain_percent", key=abs, kind="stable")
+    least, most = by_size.iloc[0], by_size.iloc[-1]
+    sizes = [str(size) for size in rows["io_size_bytes"]]
+    return (
+        f"{arm} at {', '.join(sizes[:-1])} and {sizes[-1]} B, "
+        f"from {table.gain_text(least)} at {least['io_size_bytes']} B "
+        f"to {table.gain_text(most)} at {most['io_size_bytes']} B"
+    )
+
+
+def _though(rows: pd.DataFrame) -> str:
+    """Return a clause that keeps copied sends from being called zerocopy."""
+    shares = rows["copied_share"].dropna()
+    worst = shares.max() if len(shares) else 0.0
+    if worst < table.ZEROCOPY_BELOW:
+        return ""
+    return f"; but up to {table.share_text(worst)} of its notifications say copied"
+
+
+def _range(values: pd.Series) -> str:
+    low, high = int(values.min()), int(values.max())
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _no_difference(frame: pd.DataFrame) -> Iterator[str]:
+    rows = judged(frame)
+    rows = rows[rows["finding"] == table.NO_DIFFERENCE]
+    if rows.empty:
+        return
+    parts = [
+        f"{row['arm']} at {row['io_size_bytes']} B on {table.where(row)} "
+        f"({table.gain_text(row)}, n={row['n']})"
+        for _, row in rows.iterrows()
+    ]
+    yield f"No difference found: {'; '.join(parts)}."
+
+
+def _copied(run: Run, frame: pd.DataFrame) -> Iterator[str]:
+    """Yield one sentence per path on whether it was zerocopy at all."""
+    for path, group in frame[frame["notifications"] > 0].groupby("path", sort=False):
+        shares = group["copied_share"]
+        if shares.isna().any():
+            asked = run.plan.report_usage
+            why = "the kernel does not report it" if asked else "it was not asked for"
+            yield f"Was it zerocopy on {path}? Unknown: {why}."
+            continue
+        total = int(group["notifications"].sum())
+        mean = float((shares * group["notifications"]).sum()) / total
+        said = f"{table.share_text(mean)} of {total} notifications say copied"
+        if shares.max() < table.ZEROCOPY_BELOW:
+            yield f"Was it zerocopy on {path}? Yes: {said}."
+        elif shares.min() >= table.COPIED_FROM:
+            yield f"Was it zerocopy on {path}? No: {said}."
+        else:
+            yield f"Was it zerocopy on {path}? In part: {said}{_by_point(group)}."
+
+
+def _by_point(group: pd.DataFrame) -> str:
+    """Return the copied share of each point, and what a share over TCP is worth."""
+    parts = []
+    for point, rows in group.groupby("point", sort=False):
+        low = table.share_text(rows["copied_share"].min())
+        high = table.share_text(rows["copied_share"].max())
+        parts.append(f"{point} {low if low == high else f'{low} to {high}'}")
+    text = f"; by point: {', '.join(parts)}"
+    # Since 6.10 requests that share an skb are chained, and only the chain's head
+    # is marked used (io_uring/notif.c: io_link_skb, io_tx_ubuf_complete).
+    if (group["protocol"] == "tcp").any():
+        text += "; over TCP a share below 100% also counts sends that shared an skb"
+    return text
+
+
+def _v5(rows: pd.DataFrame, run: Run) -> Iterator[str]:
+    dummy = rows[(rows["table"] == "v5-dummy") & (rows["column"] == "zc + flush")]
+    here = dummy[dummy["point"] != ""]
+    if here.empty:
+        yield "The v5 cover letter cannot be compared: no sink point at its sizes."
+        return
+    counts = ", ".join(
+        f"{count} {word}"
+        for word in VERDICTS
+        if (count := int((dummy["verdict"] == word).sum()))
+    )
+    device = run.host.get("paths", {}).get("sink", {}).get("kind", "sink")
+    yield (
+        f"Against v5's dummy table, column zc + flush (here: registered buffers on "
+        f"{device}, n={_range(here['n'])}): of {len(dummy)} rows {counts}. "
+        + "; ".join(
+            _beside(row, f"{row['io_size_bytes']} B") for _, row in here.iterrows()
+        )
+        + "."
+    )
+    parts = [
+        f"{row['io_size_bytes']} B v5 {table.signed(row['published_saved_ns'], 0)}, "
+        f"here {table.saved_text(row)} ({row['verdict_ns']})"
+        for _, row in here.iterrows()
+    ]
+    yield (
+        "In ns saved per request, which travel between hosts better than percent: "
+        f"{'; '.join(parts)}."
+    )
+
+
+def _beside(row: pd.Series, label: str) -> str:
+    said = table.percent_text(round(row["published_percent"], 1))
+    return f"{label}: {said} then, {table.gain_text(row)} here ({row['verdict']})"
+
+
+def _selftest(rows: pd.DataFrame) -> Iterator[str]:
+    mine = rows[rows["table"] == "feb2025-selftest"]
+    here = mine[mine["point"] != ""]
+    if here.empty:
+        yield (
+            "The February 2025 mail cannot be compared: its selftest's point "
+            "(veth, UDP/IPv6, batch 64) is not in this run."
+        )
+        return
+    parts = "; ".join(_beside(row, row["column"]) for _, row in here.iterrows())
+    yield (
+        f"Against the February 2025 selftest (veth, UDP/IPv6, "
+        f"{here.iloc[0]['io_size_bytes']} B, batch 64, n={_range(here['n'])}): {parts}."
+    )
+
+
+def cause(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `summary` that tell the cause: one point on veth and on sink.
+
+    They are alike in protocol, family, size and batch, those of the selftest's table,
+    and only the receiver differs. Empty unless both points were measured.
+    """
+    twin = published.TWINS["feb2025-selftest"]
+    claims = published.claims()
+    size = claims.loc[claims["table"] == "feb2025-selftest", "io_size_bytes"].iloc[0]
+    alike = frame[
+        frame["path"].isin(["veth", "sink"])
+        & (frame["protocol"] == twin.protocol)
+        & (frame["family"] == twin.family)
+        & (frame["io_size_bytes"] == size)
+        & (frame["batch"] == twin.batch)
+    ]
+    return alike if alike["path"].nunique() == 2 else alike.iloc[:0]
+
+
+def _why(frame: pd.DataFrame) -> Iterator[str]:
+    rows = judged(cause(frame))
+    both = {
+        arm: group.set_index("path")
+        for arm, group in rows.sort_values("order").groupby("arm", sort=False)
+        if group["path"].nunique() == 2
+    }
+    if not both:
+        return
+    arm, ours = next(iter(both.items()))
+    veth, sink = ours.loc["veth"], ours.loc["sink"]
+    facts = (
+        f"the same {veth['io_size_bytes']} B {arm} over UDP/IPv{veth['family']} is "
+        f"{table.gain_text(veth)} on veth with {_share(veth)} of notifications copied, "
+        f"and {table.gain_text(sink)} on the sink with {_share(sink)} (n={veth['n']} "
+        f"and {sink['n']})"
+    )
+    copied = (veth["copied_share"], sink["copied_share"])
+    if pd.isna(copied[0]) or pd.isna(copied[1]):
+        yield f"Why is open, as the copied share is unknown: {facts}."
+    elif copied[0] >= table.COPIED_FROM and copied[1] < table.ZEROCOPY_BELOW:
+        yield (
+            f"Why: {facts}. A live receiver behind veth makes the kernel copy each "
+            "packet on delivery (skb_orphan_frags_rx) and the notification comes on "
+            "top; a sink delivers to nobody, so nothing is copied."
+        )
+    else:
+        yield f"The copied shares do not explain the difference: {facts}."
+
+
+def _share(row: pd.Series) -> str:
+    return table.share_text(row["copied_share"])

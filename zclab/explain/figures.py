@@ -1,0 +1,360 @@
+"""The figures of a report. Each takes a run and returns a Figure; none shows it.
+
+Blocks are the observations: seaborn gets one row per block, draws the median, and
+the interval of `stats.median_interval` as the error bar.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, cast
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.container import BarContainer
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
+
+from zclab import stats
+from zclab.explain import claims, table
+from zclab.params import BASELINE, CONTROL, Mode
+from zclab.store import Run
+
+# Okabe and Ito's palette, told apart with any colour vision; one colour per mode
+# in every figure.
+COLOURS = {
+    "send": "#0072B2",
+    "send_zc": "#E69F00",
+    "send_zc_fixed": "#009E73",
+    "mixed": "#CC79A7",
+    "control": "#7F7F7F",
+}
+MARKERS = {
+    "send": "o",
+    "send_zc": "s",
+    "send_zc_fixed": "D",
+    "mixed": "^",
+    "control": "v",
+}
+MODES = tuple(str(mode) for mode in Mode)
+ZEROCOPY_MODES = tuple(str(mode) for mode in Mode if mode.zerocopy)
+
+NOTHING = "This run has nothing to draw here"
+
+
+def use_style() -> None:
+    """Set the look that all figures share."""
+    sns.set_theme(style="ticks", context="notebook", font_scale=0.85)
+    mpl.rcParams.update(
+        {
+            "axes.grid": True,
+            "axes.grid.axis": "y",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.titlesize": "medium",
+            "figure.dpi": 110,
+            "grid.color": "#E5E5E5",
+            "savefig.bbox": "tight",
+            "svg.fonttype": "none",  # text stays text
+            "svg.hashsalt": "zclab",  # one run, one file
+        }
+    )
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return the ends of the median's interval, NaN when there are too few values."""
+    found = stats.median_interval(values)
+    if math.isinf(found.low) or math.isinf(found.high):
+        return math.nan, math.nan
+    return found.low, found.high
+
+
+def _blocks(run: Run) -> pd.DataFrame:
+    """Return ns per request and gain in percent, one row per point, arm and block."""
+    frames = []
+    for point in run.plan.points:
+        if not (run.samples["point"] == point.name).any():
+            continue
+        ns = table.paired(run, point)
+        gain = ns.rdiv(ns[BASELINE], axis=0).sub(1).mul(100)
+        long = ns.melt(ignore_index=False, value_name="ns_per_request")
+        long["gain_percent"] = gain.melt()["value"].to_numpy()
+        frames.append(
+            long.assign(
+                point=point.name,
+                path=str(point.path),
+                group=_group(point),
+                io_size_bytes=point.io_size_bytes,
+            )
+        )
+    return pd.concat(frames).dropna(subset="ns_per_request").reset_index()
+
+
+def _group(point: Any) -> str:
+    return (
+        f"{point.path}\n{point.protocol.upper()}/IPv{point.family}, batch {point.batch}"
+    )
+
+
+def _empty(why: str) -> Figure:
+    figure, axes = plt.subplots(figsize=(6, 1.2))
+    axes.axis("off")
+    axes.text(0.5, 0.5, f"{NOTHING}: {why}.", ha="center", va="center")
+    return _done(figure)
+
+
+def _done(figure: Figure, caption: str = "") -> Figure:
+    """Set the caption under the figure and take it out of pyplot's hands.
+
+    A notebook would otherwise draw it twice: as its value and at the cell's end.
+    """
+    if caption:
+        figure.text(0.0, -0.02, caption, ha="left", va="top", fontsize="small")
+    plt.close(figure)
+    return figure
+
+
+def _caption(run: Run, blocks: pd.DataFrame) -> str:
+    counts = blocks.groupby(["point", "arm"])["block"].count()
+    n = str(counts.min())
+    if counts.max() != counts.min():
+        n += f" to {counts.max()}"
+    text = f"Median and its 95 % interval over n={n} blocks. Run {run.id}"
+    return text + ("." if run.complete else ", partial.")
+
+
+def _size_axis(axes: Axes, sizes: Sequence[int]) -> None:
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_locator(FixedLocator(list(sizes)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticks(list(sizes), [str(size) for size in sizes])
+
+
+def cost_by_size(run: Run) -> Figure:
+    """Return ns per request against IO size, a line per mode.
+
+    One facet per path, protocol, family and batch with at least two sizes.
+    """
+    blocks = _blocks(run)
+    blocks = blocks[blocks["arm"] != CONTROL]
+    sizes = blocks.groupby("group")["io_size_bytes"].transform("nunique")
+    blocks = blocks[sizes >= 2]
+    if blocks.empty:
+        return _empty("no path was measured at two sizes")
+    grid = sns.relplot(
+        data=blocks,
+        kind="line",
+        x="io_size_bytes",
+        y="ns_per_request",
+        hue="arm",
+        style="arm",
+        hue_order=(order := [mode for mode in MODES if mode in set(blocks["arm"])]),
+        style_order=order,
+        palette=COLOURS,
+        markers=MARKERS,
+        dashes=False,
+        estimator="median",
+        errorbar=interval,
+        err_style="bars",
+        err_kws={"capsize": 3},
+        col="group",
+        height=3.8,
+        aspect=1.35,
+        facet_kws={"sharex": False, "sharey": False},
+    )
+    grid.set_titles("{col_name}")
+    grid.set_axis_labels("IO size [B], log2", "cost [ns/request]")
+    grid.legend.set_title("mode")
+    for name, axes in grid.axes_dict.items():
+        here = blocks.loc[blocks["group"] == name, "io_size_bytes"]
+        _size_axis(axes, sorted(here.unique()))
+        axes.set_ylim(bottom=0)
+    return _done(grid.figure, _caption(run, blocks))
+
+
+def gain(run: Run) -> Figure:
+    """Return the gain over send in percent per size and mode, with its interval.
+
+    The grey box at each size is the control's interval: the noise floor.
+    """
+    blocks = _blocks(run)
+    zc = blocks[blocks["arm"].isin(ZEROCOPY_MODES)]
+    if zc.empty:
+        return _empty("no zerocopy mode was measured")
+    widths = zc.groupby("group", sort=False)["io_size_bytes"].nunique().clip(lower=2)
+    zc = zc.assign(size=zc["io_size_bytes"].astype(str))
+    grid = sns.FacetGrid(
+        zc,
+        col="group",
+        col_order=list(widths.index),
+        height=4.2,
+        sharex=False,
+        gridspec_kws={"width_ratios": list(widths)},
+    )
+    grid.figure.set_size_inches(2.2 + 1.05 * float(widths.sum()), 4.2)
+    for name, axes in grid.axes_dict.items():
+        here = zc[zc["group"] == name].sort_values("io_size_bytes")
+        order = list(dict.fromkeys(here["size"]))
+        _gain_points(axes, here, "size", order)
+        control = blocks[(blocks["group"] == name) & (blocks["arm"] == CONTROL)]
+        for place, size in enumerate(order):
+            _floor(axes, control[control["io_size_bytes"].astype(str) == size], place)
+    grid.set_titles("{col_name}")
+    grid.set_axis_labels("IO size [B]", "gain over send [%]")
+    _legend(grid.figure, zc, floor=True)
+    grid.figure.tight_layout()
+    return _done(grid.figure, _caption(run, zc))
+
+
+def _gain_points(axes: Axes, blocks: pd.DataFrame, x: str, order: list[str]) -> None:
+    modes = [mode for mode in ZEROCOPY_MODES if mode in set(blocks["arm"])]
+    sns.pointplot(
+        data=blocks,
+        x=x,
+        y="gain_percent",
+        hue="arm",
+        order=order,
+        hue_order=modes,
+        palette=COLOURS,
+        markers=[MARKERS[mode] for mode in modes],
+        estimator="median",
+        errorbar=interval,
+        capsize=0.1,
+        dodge=0.45 if len(modes) > 1 else False,
+        linestyle="none",
+        markersize=5,
+        err_kws={"linewidth": 1.3},
+        legend=False,
+        ax=axes,
+    )
+    axes.axhline(0, color="black", linewidth=0.8, zorder=1)
+    axes.set_xlim(-0.6, len(order) - 0.4)
+
+
+def _floor(axes: Axes, control: pd.DataFrame, place: int) -> None:
+    """Draw the control's interval at one place of the x axis."""
+    if control.empty:
+        return
+    low, high = interval(control["gain_percent"].to_list())
+    if not math.isnan(low):
+        axes.fill_between(
+            [place - 0.42, place + 0.42],
+            low,
+            high,
+            color=COLOURS[CONTROL],
+            alpha=0.5,
+            linewidth=0.6,
+            zorder=0,
+        )
+
+
+def _legend(figure: Figure, blocks: pd.DataFrame, *, floor: bool) -> None:
+    """Put one legend of the modes right of all axes."""
+    handles: list[Any] = [
+        Line2D([], [], color=COLOURS[mode], marker=MARKERS[mode], linestyle="none")
+        for mode in ZEROCOPY_MODES
+        if mode in set(blocks["arm"])
+    ]
+    labels = [mode for mode in ZEROCOPY_MODES if mode in set(blocks["arm"])]
+    if floor:
+        handles.append(Patch(color=COLOURS[CONTROL], alpha=0.5))
+        labels.append("control (A/A)")
+    figure.legend(
+        handles, labels, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False
+    )
+
+
+def _shares(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return copied share in percent per path and zerocopy arm, over notifications."""
+    zc = frame[frame["notifications"] > 0].copy()
+    zc["copied"] = zc["copied_share"] * zc["notifications"]
+    rows = []
+    for (path, arm), group in zc.groupby(["path", "arm"], sort=False):
+        share: object = pd.NA
+        if group["copied"].notna().all():
+            share = group["copied"].sum() / group["notifications"].sum()
+        rows.append({"path": path, "arm": arm, "share": share})
+    shares = pd.DataFrame(rows, columns=["path", "arm", "share"])
+    return shares.assign(percent=pd.to_numeric(shares["share"]).astype("Float64") * 100)
+
+
+def _share_bars(axes: Axes, shares: pd.DataFrame, order: list[str]) -> None:
+    modes = [mode for mode in ZEROCOPY_MODES if mode in set(shares["arm"])]
+    drawn = shares.assign(percent=shares["percent"].astype("float64").fillna(0.0))
+    sns.barplot(
+        data=drawn,
+        x="path",
+        y="percent",
+        hue="arm",
+        order=order,
+        hue_order=modes,
+        palette=COLOURS,
+        saturation=1,
+        errorbar=None,
+        legend=False,
+        ax=axes,
+    )
+    said = shares.set_index(["path", "arm"])["share"]
+    for mode, bars in zip(modes, axes.containers, strict=True):
+        labels = [_bar_text(said, path, mode) for path in order]
+        axes.bar_label(cast(BarContainer, bars), labels, padding=2, fontsize="x-small")
+    axes.set(ylim=(0, 112), ylabel="notifications that say copied", xlabel="path")
+    axes.yaxis.set_major_locator(FixedLocator([0, 25, 50, 75, 100]))
+    axes.yaxis.set_major_formatter(PercentFormatter(100))
+
+
+def _bar_text(shares: pd.Series, path: str, mode: str) -> str:
+    if (path, mode) not in shares.index:
+        return ""
+    text = table.share_text(shares[path, mode])
+    return "?" if text == "unknown" else text
+
+
+def copied(run: Run) -> Figure:
+    """Return the share of notifications that say copied, per path and mode."""
+    frame = table.summary(run)
+    shares = _shares(frame)
+    if shares.empty:
+        return _empty("no notification came")
+    order = list(dict.fromkeys(shares["path"]))
+    figure, axes = plt.subplots(
+        figsize=(2.2 + 1.6 * len(order), 3.6), layout="constrained"
+    )
+    _share_bars(axes, shares, order)
+    axes.set_title("Was it zerocopy? 0 % is, 100 % is not")
+    _legend(figure, shares, floor=False)
+    total = int(frame["notifications"].sum())
+    unknown = " ?: the kernel did not say." if shares["share"].isna().any() else ""
+    return _done(figure, f"Over {total} notifications.{unknown} Run {run.id}.")
+
+
+def why(run: Run) -> Figure:
+    """Return veth against sink at the selftest's size: gain beside copied share."""
+    frame = claims.cause(table.summary(run))
+    if frame.empty:
+        return _empty("it needs the selftest's size on veth and on the sink")
+    blocks = _blocks(run)
+    blocks = blocks[blocks["point"].isin(frame["point"])]
+    zc = blocks[blocks["arm"].isin(ZEROCOPY_MODES)]
+    order = ["veth", "sink"]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, 3.8), layout="constrained")
+    _gain_points(left, zc, "path", order)
+    for place, path in enumerate(order):
+        at_path = blocks["path"] == path
+        _floor(left, blocks[at_path & (blocks["arm"] == CONTROL)], place)
+    left.set(ylabel="gain over send [%]", xlabel="path", title="Does it win?")
+    _share_bars(right, _shares(frame), order)
+    right.set_title("Was it zerocopy?")
+    _legend(figure, zc, floor=True)
+    first = frame.iloc[0]
+    figure.suptitle(
+        f"{first['io_size_bytes']} B over {first['protocol'].upper()}/"
+        f"IPv{first['family']}, batch {first['batch']}: live receiver (veth) "
+        "and none (sink)",
+        fontsize="medium",
+    )
+    return _done(figure, _caption(run, zc))

@@ -1,0 +1,399 @@
+"""A run as tables: one row per point and arm, in the shapes that people read.
+
+An effect is *decided* when its interval leaves out zero and reaches beyond the
+noise floor: the larger end, in either direction, of the interval of the control
+arm (the baseline measured a second time). All else is "no difference found".
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from zclab import stats
+from zclab.explain import published
+from zclab.params import BASELINE, CONTROL, Point, arm_mode
+from zclab.store import Run
+
+FASTER = "faster"
+SLOWER = "slower"
+NO_DIFFERENCE = "no difference found"
+
+# Shares of notifications that say "copied" between which nothing is called by one
+# word. A single failed send also says copied (io_uring/notif.c), hence not 0 and 1.
+ZEROCOPY_BELOW = 0.01
+COPIED_FROM = 0.99
+
+MIB = 1 << 20
+
+
+def paired(run: Run, point: Point) -> pd.DataFrame:
+    """Return ns per request, one row per block and one column per arm.
+
+    A sample in which no request completed is left out (NaN).
+    """
+    frame = run.samples[run.samples["point"] == point.name]
+    ns = frame.pivot(index="block", columns="arm", values="ns_per_request")
+    ns = ns.replace([np.inf, -np.inf], np.nan)
+    return ns.reindex(columns=[arm for arm in point.arms if arm in ns.columns])
+
+
+def summary(run: Run) -> pd.DataFrame:
+    """Return one row per point and arm, in the order of the plan.
+
+    Columns: point, path, protocol, family, io_size_bytes, batch, arm, mode, n
+    (blocks); ns_per_request, ns_low, ns_high (ns); requests_per_s; gain_percent,
+    gain_low, gain_high (percent, paired within the block, NaN for the baseline);
+    saved_ns, saved_low, saved_high (ns, likewise); floor_percent (the noise floor of
+    the point); finding; copied_share, delivered_share (0 to 1, NA when unknown);
+    cpu_ns_per_request (ns); notifications; warnings (joined by "; ").
+
+    Points without a sample are left out, as they are in a partial run.
+    """
+    rows = [row for point in run.plan.points for row in _point_rows(run, point)]
+    frame = pd.DataFrame(rows)
+    for name in ("copied_share", "delivered_share"):
+        frame[name] = frame[name].astype("Float64")
+    return frame
+
+
+def _point_rows(run: Run, point: Point) -> list[dict[str, object]]:
+    samples = run.samples[run.samples["point"] == point.name]
+    if samples.empty:
+        return []
+    ns = paired(run, point)
+    gains = {arm: _effect(ns, arm) for arm in ns.columns if arm != BASELINE}
+    floor = noise_floor(gains[CONTROL][0] if CONTROL in gains else None)
+    rows = []
+    for arm in ns.columns:
+        values = ns[arm].dropna().to_numpy(dtype=np.float64)
+        if values.size == 0:
+            continue
+        cost = stats.median_interval(values)
+        gain, saved = gains.get(arm, (None, None))
+        mine = samples[samples["arm"] == arm]
+        rows.append(
+            {
+                **_factors(point),
+                "arm": arm,
+                "mode": str(arm_mode(arm)),
+                "n": cost.n,
+                "ns_per_request": cost.center,
+                "ns_low": cost.low,
+                "ns_high": cost.high,
+                "requests_per_s": 1e9 / cost.center,  # of the median cost
+                **_interval("gain_percent", "gain", gain),
+                **_interval("saved_ns", "saved", saved),
+                "floor_percent": floor,
+                "finding": "" if gain is None else finding(gain, floor),
+                **_counted(mine),
+                "warnings": "; ".join(
+                    (
+                        *cost.warnings,
+                        *_sample_warnings(mine),
+                        *_control_warnings(arm, gain),
+                    )
+                ),
+            }
+        )
+    return rows
+
+
+def _factors(point: Point) -> dict[str, object]:
+    return {
+        "point": point.name,
+        "path": str(point.path),
+        "protocol": str(point.protocol),
+        "family": point.family,
+        "io_size_bytes": point.io_size_bytes,
+        "batch": point.batch,
+    }
+
+
+def _effect(
+    ns: pd.DataFrame, arm: str
+) -> tuple[stats.Interval | None, stats.Interval | None]:
+    if BASELINE not in ns.columns:
+        return None, None
+    both = ns[[arm, BASELINE]].dropna()
+    if both.empty:
+        return None, None
+    mine = both[arm].to_numpy(dtype=np.float64)
+    base = both[BASELINE].to_numpy(dtype=np.float64)
+    return stats.gain_percent(mine, base), stats.saved_ns(mine, base)
+
+
+def _interval(
+    center: str, prefix: str, found: stats.Interval | None
+) -> dict[str, float]:
+    if found is None:
+        return {center: math.nan, f"{prefix}_low": math.nan, f"{prefix}_high": math.nan}
+    return {
+        center: found.center,
+        f"{prefix}_low": found.low,
+        f"{prefix}_high": found.high,
+    }
+
+
+def noise_floor(control: stats.Interval | None) -> float:
+    """Return the larger end of the control's interval in percent, either direction.
+
+    It is 0 without a control arm and infinite when the control has too few blocks.
+    """
+    if control is None:
+        return 0.0
+    return max(abs(control.low), abs(control.high))
+
+
+def finding(gain: stats.Interval, floor_percent: float) -> str:
+    """Return what a gain in percent shows: faster, slower, or no difference found."""
+    within = max(abs(gain.low), abs(gain.high)) <= floor_percent
+    if not gain.excludes_zero or within:
+        return NO_DIFFERENCE
+    return FASTER if gain.low > 0 else SLOWER
+
+
+def _counted(samples: pd.DataFrame) -> dict[str, object]:
+    zc = samples[samples["notifications"] > 0]
+    notifications = int(zc["notifications"].sum())
+    known = notifications > 0 and bool(zc["copied"].notna().all())
+    received = samples["received_bytes"].dropna()
+    sent = samples.loc[received.index, "sent_total_bytes"].sum()
+    cpu = (samples["cpu_user_ns"] + samples["cpu_sys_ns"]).sum()
+    requests = samples["requests"].sum()
+    return {
+        "copied_share": int(zc["copied"].sum()) / notifications if known else pd.NA,
+        "delivered_share": int(received.sum()) / int(sent) if sent else pd.NA,
+        "cpu_ns_per_request": float(cpu) / float(requests) if requests else math.nan,
+        "notifications": notifications,
+    }
+
+
+def _sample_warnings(samples: pd.DataFrame) -> Iterable[str]:
+    empty = int((samples["requests"] == 0).sum())
+    if empty:
+        yield f"{empty} samples without a completed request left out"
+    for column, meaning in (
+        ("eagain", "completions with -EAGAIN"),
+        ("short_sends", "short sends"),
+        ("cq_overflow", "CQEs overflowed the completion queue"),
+    ):
+        total = int(samples[column].sum())
+        if total:
+            yield f"{total} {meaning}"
+    asked, noted = samples["zc_requests"].sum(), samples["notifications"].sum()
+    if asked != noted:
+        yield f"{noted} notifications for {asked} zerocopy requests"
+
+
+def _control_warnings(arm: str, gain: stats.Interval | None) -> Iterable[str]:
+    # One control in twenty does this by chance; many of them mean a biased order.
+    if arm == CONTROL and gain is not None and gain.excludes_zero:
+        yield (
+            f"the control differs from {BASELINE}: A/A gain "
+            f"[{signed(gain.low)}, {signed(gain.high)}]%"
+        )
+
+
+def where(row: pd.Series) -> str:
+    """Return the path, protocol, family and batch of a row of `summary`, in words."""
+    return (
+        f"{row['path']}, {row['protocol'].upper()}/IPv{row['family']}, "
+        f"batch {row['batch']}"
+    )
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """Return a number with its sign, in ASCII; a rounded zero has a plus."""
+    text = f"{value:+.{digits}f}"
+    return text.replace("-", "+") if float(text) == 0 else text
+
+
+def gain_text(row: pd.Series) -> str:
+    """Return a gain with its interval, like `+21.8% [+21.4, +22.2]`."""
+    if math.isnan(row["gain_percent"]):
+        return "-"
+    if math.isinf(row["gain_low"]) or math.isinf(row["gain_high"]):
+        return f"{signed(row['gain_percent'])}% [n={row['n']} is too small]"
+    return (
+        f"{signed(row['gain_percent'])}% "
+        f"[{signed(row['gain_low'])}, {signed(row['gain_high'])}]"
+    )
+
+
+def share_text(share: object) -> str:
+    """Return a share of 0 to 1 as percent, or `unknown`."""
+    if share is None or pd.isna(share):
+        return "unknown"
+    percent = 100 * float(share)  # type: ignore[arg-type]
+    if 0 < percent < 0.1:
+        return "<0.1%"
+    if 99.9 < percent < 100:
+        return ">99.9%"
+    return f"{percent:.0f}%" if percent in (0, 100) else f"{percent:.1f}%"
+
+
+def _grid(rows: Sequence[tuple[str, ...]], left: tuple[int, ...] = ()) -> str:
+    """Return rows as ASCII columns joined by ` | `; the first row is the header."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        padded = (
+            cell.ljust(width) if i in left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        lines.append(" | ".join(padded).rstrip())
+    return "\n".join(lines)
+
+
+def v5_points(frame: pd.DataFrame, table_name: str) -> pd.DataFrame:
+    """Return `io_size_bytes` and `point` of each row of a v5-shaped table.
+
+    The rows are those of the published table, `point` being None where the run has
+    no twin, and the run's further sizes that were taken alike; largest first.
+
+    Args:
+        frame: what `summary` returned.
+        table_name: name of a published table.
+
+    """
+    wanted = published.twin(table_name)
+    claims = published.claims()
+    sizes = set(claims.loc[claims["table"] == table_name, "io_size_bytes"])
+    alike = frame[
+        (frame["path"] == wanted.path)
+        & (frame["protocol"] == wanted.protocol)
+        & (frame["family"] == wanted.family)
+        & (frame["batch"] == wanted.batch)
+    ]
+    if not wanted.exact:
+        sizes |= set(alike["io_size_bytes"])
+    rows = [
+        (size, published.twin_point(frame, table_name, size))
+        for size in sorted(sizes, reverse=True)
+    ]
+    return pd.DataFrame(rows, columns=["io_size_bytes", "point"])
+
+
+def v5_shaped(run: Run, table_name: str) -> str:
+    """Return a published table's shape with our numbers, and its own percent beside.
+
+    ASCII, at most 72 columns, rates in requests/s (MiB/s for the selftest's table).
+    A cell that the run has no number for is a dash.
+
+    Raises:
+        InputError: there is no such published table.
+
+    """
+    frame = summary(run)
+    if table_name == "feb2025-selftest":
+        return _selftest_shaped(frame, table_name)
+    claims = published.claims()
+    claims = claims[claims["table"] == table_name].set_index(
+        ["io_size_bytes", "column"]
+    )
+    wanted = published.twin(table_name)
+    ((column, arm),) = wanted.arms.items()
+    rows = [("IO size", wanted.baseline, f"{column}, 95% interval", "copied", "v5")]
+    for _, (size, point) in v5_points(frame, table_name).iterrows():
+        known = (size, column) in claims.index
+        said = claims.loc[(size, column), "published_percent"] if known else math.nan
+        base, mine = _arm(frame, point, str(BASELINE)), _arm(frame, point, arm)
+        rows.append(
+            (
+                str(size),
+                "-" if base is None else f"{base['requests_per_s']:.0f}",
+                "-" if mine is None else _rate_text(mine),
+                "-" if mine is None else share_text(mine["copied_share"]),
+                percent_text(said),
+            )
+        )
+    return _grid(rows)
+
+
+def _rate_text(row: pd.Series) -> str:
+    gain, _, interval = gain_text(row).partition(" ")
+    return f"{row['requests_per_s']:.0f} ({gain}) {interval:>16}"
+
+
+def percent_text(value: float) -> str:
+    """Return a published percent in its own precision, or a dash."""
+    if math.isnan(value):
+        return "-"
+    digits = 0 if float(value).is_integer() else 1
+    return f"{signed(value, digits)}%"
+
+
+def _arm(frame: pd.DataFrame, point: str | None, arm: str) -> pd.Series | None:
+    found = frame[(frame["point"] == point) & (frame["arm"] == arm)]
+    return None if found.empty else found.iloc[0]
+
+
+def _selftest_shaped(frame: pd.DataFrame, table_name: str) -> str:
+    wanted = published.twin(table_name)
+    claims = published.claims()
+    claims = claims[claims["table"] == table_name]
+    size = int(claims["io_size_bytes"].iloc[0])
+    point = published.twin_point(frame, table_name, size)
+    said = dict(zip(claims["column"], claims["published_percent"], strict=True))
+    columns = {wanted.baseline: str(BASELINE), **wanted.arms}
+    header = ("mode", "MiB/s", f"gain over {wanted.baseline}, 95% interval")
+    rows = [(*header, "copied", "Feb 2025")]
+    for column, arm in columns.items():
+        mine = _arm(frame, point, arm)
+        zc = column in said
+        rows.append(
+            (
+                column,
+                "-" if mine is None else f"{mine['requests_per_s'] * size / MIB:.0f}",
+                gain_text(mine) if mine is not None and zc else "-" if zc else "",
+                "" if mine is None or not zc else share_text(mine["copied_share"]),
+                percent_text(said[column]) if zc else "",
+            )
+        )
+    return _grid(rows, left=(0,))
+
+
+def compact(run: Run, path: str) -> pd.DataFrame:
+    """Return the table of one path as people read it: strings, units in the header.
+
+    Empty when the run has no sample of that path.
+    """
+    frame = summary(run)
+    frame = frame[frame["path"] == path]
+    return pd.DataFrame(
+        {
+            "protocol": [f"{r.protocol.upper()}/IPv{r.family}" for r in _rows(frame)],
+            "IO size [B]": [str(r.io_size_bytes) for r in _rows(frame)],
+            "batch": [str(r.batch) for r in _rows(frame)],
+            "arm": [r.arm for r in _rows(frame)],
+            "requests/s": [f"{r.requests_per_s:,.0f}" for r in _rows(frame)],
+            "ns/request": [f"{r.ns_per_request:.0f}" for r in _rows(frame)],
+            "gain vs send [95 %]": [gain_text(r) for _, r in frame.iterrows()],
+            "saved ns [95 %]": [saved_text(r) for _, r in frame.iterrows()],
+            "copied": [
+                share_text(r.copied_share) if r.notifications else "-"
+                for r in _rows(frame)
+            ],
+            "CPU ns/request": [f"{r.cpu_ns_per_request:.0f}" for r in _rows(frame)],
+            "n": [str(r.n) for r in _rows(frame)],
+        }
+    )
+
+
+def _rows(frame: pd.DataFrame) -> list[Any]:
+    return list(frame.itertuples(index=False))
+
+
+def saved_text(row: pd.Series) -> str:
+    """Return the ns saved per request with their interval, like `+352 [+340, +361]`."""
+    if math.isnan(row["saved_ns"]):
+        return "-"
+    if math.isinf(row["saved_low"]):
+        return f"{signed(row['saved_ns'], 0)} [n={row['n']} is too small]"
+    return (
+        f"{signed(row['saved_ns'], 0)} "
+        f"[{signed(row['saved_low'], 0)}, {signed(row['saved_high'], 0)}]"
+    )
