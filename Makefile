@@ -1,0 +1,56 @@
+# Every target is one zclab command; `make setup` brings zclab about.
+#   make report PROFILE=full        make verify RUN=data/runs/<run-id>
+#   make test ARGS="-k table"       make measure ARGS="--protocol tcp"
+
+PROFILE ?= quick
+RUN ?=
+ARGS ?=
+
+# An activated conda environment is used, but not conda's base: bootstrap.py alike.
+ifeq ($(filter-out base,$(and $(CONDA_PREFIX),$(or $(CONDA_DEFAULT_ENV),unnamed))),)
+BIN := .venv/bin
+else
+BIN := $(CONDA_PREFIX)/bin
+endif
+
+# Only a machine without any Python needs this; bootstrap.py sees to all the rest.
+define WITH_PYTHON3
+command -v python3 >/dev/null || \
+if [ "$$(id -u)" -ne 0 ]; then \
+	echo "set-up: python3: not found; install Python 3.11, 3.12 or 3.13" >&2; exit 77; \
+elif command -v apt-get; then apt-get update && apt-get install -y python3; \
+elif command -v dnf; then dnf install -y python3; \
+elif command -v zypper; then zypper --non-interactive install python3; \
+else pacman -Sy --noconfirm python; fi
+endef
+
+.DEFAULT_GOAL := help
+.PHONY: help setup report test lab measure verify lint clean
+
+help: ## show this
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: ## make the environment and compile the shim; quick when nothing changed
+	@$(WITH_PYTHON3)
+	@python3 zclab/bootstrap.py
+
+report: setup ## measure, explain and write reports/<id>/; RUN=<run> skips measuring
+	@"$(BIN)/zclab" report $(RUN) --profile $(PROFILE) $(ARGS)
+
+test: setup ## run the tests
+	@"$(BIN)/zclab" test $(ARGS)
+
+lab: setup ## open the notebooks in JupyterLab
+	@"$(BIN)/zclab" lab $(ARGS)
+
+measure: setup ## take one run into data/runs/
+	@"$(BIN)/zclab" measure --profile $(PROFILE) $(ARGS)
+
+verify: setup ## check every run and report against its hashes, or RUN=<run or report>
+	@"$(BIN)/zclab" verify $(RUN) $(ARGS)
+
+lint: setup ## check style and types
+	@"$(BIN)/zclab" lint $(ARGS)
+
+clean: ## remove what was set up and built; never data or reports
+	@python3 zclab/bootstrap.py clean
