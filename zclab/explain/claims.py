@@ -319,10 +319,11 @@ def _effects(arm: object, rows: pd.DataFrame) -> str:
 def _though(rows: pd.DataFrame) -> str:
     """Return a clause that keeps copied sends from being called zerocopy."""
     shares = rows["copied_share"].dropna()
-    worst = shares.max() if len(shares) else 0.0
-    if worst < table.ZEROCOPY_BELOW:
+    if not len(shares) or shares.max() < table.ZEROCOPY_BELOW:
         return ""
-    return f"; but up to {table.share_text(worst)} of its notifications say copied"
+    if shares.min() >= table.COPIED_FROM:
+        return f"; but the kernel copied these ({table.share_text(shares.min())})"
+    return f"; but up to {table.share_text(shares.max())} of these say copied"
 
 
 def _range(values: pd.Series) -> str:
@@ -384,29 +385,30 @@ def _v5(rows: pd.DataFrame, run: Run) -> Iterator[str]:
     if here.empty:
         yield "The v5 cover letter cannot be compared: no sink point at its sizes."
         return
-    counts = ", ".join(
-        f"{count} {word}"
-        for word in VERDICTS
-        if (count := int((dummy["verdict"] == word).sum()))
-    )
-    device = run.host.get("paths", {}).get("sink", {}).get("kind", "sink")
+    device = run.host.get("paths", {}).get("sink", {}).get("kind", "the sink")
     yield (
         f"Against v5's dummy table, column zc + flush (here: registered buffers on "
-        f"{device}, n={_range(here['n'])}): of {len(dummy)} rows {counts}. "
+        f"{device}, n={_range(here['n'])}): {_tally(dummy['verdict'])}. "
         + "; ".join(
             _beside(row, f"{row['io_size_bytes']} B") for _, row in here.iterrows()
         )
         + "."
     )
     parts = [
-        f"{row['io_size_bytes']} B v5 {table.signed(row['published_saved_ns'], 0)}, "
-        f"here {table.saved_text(row)} ({row['verdict_ns']})"
+        f"{row['io_size_bytes']} B {table.signed(row['published_saved_ns'], 0)} then, "
+        f"{table.saved_text(row)} here"
         for _, row in here.iterrows()
     ]
     yield (
-        "In ns saved per request, which travel between hosts better than percent: "
-        f"{'; '.join(parts)}."
+        "The same in ns saved per request, which travels between hosts better than "
+        f"percent: {_tally(dummy['verdict_ns'])}. {'; '.join(parts)}."
     )
+
+
+def _tally(verdicts: pd.Series) -> str:
+    """Return how many rows have each verdict, like `3 reproduced, 1 undecided`."""
+    counts = ((word, int((verdicts == word).sum())) for word in VERDICTS)
+    return ", ".join(f"{count} {word}" for word, count in counts if count)
 
 
 def _beside(row: pd.Series, label: str) -> str:

@@ -211,15 +211,20 @@ def signed(value: float, digits: int = 1) -> str:
     return text.replace("-", "+") if float(text) == 0 else text
 
 
+def gain_digits(value: float) -> str:
+    """Return a gain in percent with its sign: one digit below 100, none from there."""
+    return signed(value, 1 if abs(value) < 99.95 else 0)
+
+
 def gain_text(row: pd.Series) -> str:
     """Return a gain with its interval, like `+21.8% [+21.4, +22.2]`."""
     if math.isnan(row["gain_percent"]):
         return "-"
+    center = gain_digits(row["gain_percent"])
     if math.isinf(row["gain_low"]) or math.isinf(row["gain_high"]):
-        return f"{signed(row['gain_percent'])}% [n={row['n']} is too small]"
+        return f"{center}% [n={row['n']} is too small]"
     return (
-        f"{signed(row['gain_percent'])}% "
-        f"[{signed(row['gain_low'])}, {signed(row['gain_high'])}]"
+        f"{center}% [{gain_digits(row['gain_low'])}, {gain_digits(row['gain_high'])}]"
     )
 
 
@@ -354,6 +359,34 @@ def _selftest_shaped(frame: pd.DataFrame, table_name: str) -> str:
             )
         )
     return _grid(rows, left=(0,))
+
+
+def gains(rows: pd.DataFrame) -> str:
+    """Return the gains of some points as an ASCII table, one line per size.
+
+    Gains are in percent with their intervals, the noise floor in points. `mixed` has
+    no column where the modes that it mixes have theirs. At most 72 columns.
+
+    Args:
+        rows: rows of `summary` that differ in size and arm only.
+
+    """
+    modes = [arm for arm in ("send_zc", "send_zc_fixed") if arm in set(rows["arm"])]
+    modes = modes or [arm for arm in dict.fromkeys(rows["arm"]) if arm == "mixed"]
+    lines = [("IO size", f"{BASELINE} ns", *modes, "floor")]
+    for size in sorted(set(rows["io_size_bytes"]), reverse=True):
+        mine = rows[rows["io_size_bytes"] == size].set_index("arm")
+        cost = mine["ns_per_request"].get(str(BASELINE), math.nan)
+        cells = [_bare_gain(mine, arm) for arm in modes]
+        floor = mine["floor_percent"].iloc[0]
+        lines.append((str(size), f"{cost:.0f}", *cells, f"{floor:.1f}"))
+    return _grid(lines)
+
+
+def _bare_gain(rows: pd.DataFrame, arm: str) -> str:
+    if arm not in rows.index:
+        return "-"
+    return gain_text(rows.loc[arm]).replace("%", "").replace(", ", ",")
 
 
 def compact(run: Run, path: str) -> pd.DataFrame:

@@ -1,0 +1,415 @@
+"""The report as a mail to the lists: plain ASCII, 72 columns, the same every time.
+
+`render` uses nothing but the run and the report's id, no clock and no machine, so
+that `zclab verify` can build the mail again and compare it byte for byte.
+
+Form: Documentation/process/submitting-patches.rst and email-clients.rst (plain text,
+numbers for gains and costs, readable without any link), and the tables that readers
+of the v5 cover letter know.
+"""
+
+import re
+import textwrap
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pandas as pd
+
+from zclab.explain import claims, joined, published, table
+from zclab.explain.facts import lookup
+from zclab.params import BASELINE
+from zclab.store import Run
+
+COLUMNS = 72
+SYSTEM_LINES = 8
+
+# It answers the thread of both mails, as a reply to the last one in the archive.
+HEADERS = (
+    "Subject: Re: [PATCH net-next v5 00/27] io_uring zerocopy send",
+    "To: io-uring@vger.kernel.org, netdev@vger.kernel.org",
+    "Cc: asml.silence@gmail.com, axboe@kernel.dk",
+    "In-Reply-To: <408e230c-d098-4ecf-a5b1-1fae9daadb93@gmail.com>",
+)
+
+SYSTEM = "System:"
+NOT_SHOWN = "Not shown:"
+REPRODUCE = "To reproduce:"
+
+
+def render(run: Run, report_id: str) -> str:
+    """Return the text of the mail about a run; `lint` finds nothing in it."""
+    frame = table.summary(run)
+    sections = [
+        HEADERS,
+        *_partial(run),
+        _summary(frame),
+        _bullets(claims.verdict_sentences(run)[0 if run.complete else 1 :]),
+        _system(run),
+        *_tables(run, frame),
+        *_warnings(run, frame),
+        [NOT_SHOWN, *_bullets(_not_shown(run, frame))],
+        _reproduce(run, report_id),
+    ]
+    return "\n\n".join(_ascii("\n".join(lines)) for lines in sections) + "\n"
+
+
+def _ascii(text: str) -> str:
+    """Return text with what is not ASCII (a CPU's (R) sign, say) as a question mark."""
+    return text.encode("ascii", "replace").decode()
+
+
+# What a line break must not part: an interval, a number and its unit, equations.
+_TOGETHER = re.compile(r"\[[^]]*\]|\d B\b|\S+ [+&=] \S+")
+_HARD_SPACE = "\u00a0"  # textwrap breaks at ASCII white space only
+
+
+def _wrap(text: str, first: str = "", rest: str = "") -> list[str]:
+    bound = _TOGETHER.sub(lambda found: found[0].replace(" ", _HARD_SPACE), text)
+    lines = textwrap.wrap(
+        bound,
+        COLUMNS,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_on_hyphens=False,
+    )
+    return [line.replace(_HARD_SPACE, " ") for line in lines]
+
+
+def _bullets(texts: Iterable[str]) -> list[str]:
+    return [line for text in texts for line in _wrap(text, "- ", "  ")]
+
+
+def _partial(run: Run) -> Iterator[list[str]]:
+    if not run.complete:
+        yield _wrap(
+            f"PARTIAL RUN: {run.blocks_done} of {run.plan.total_blocks} planned "
+            "blocks were measured."
+        )
+
+
+def _summary(frame: pd.DataFrame) -> list[str]:
+    """Return the three lines that say it all: wins, losses, was it zerocopy."""
+    rows = claims.judged(frame)
+    shares = frame[frame["notifications"] > 0].groupby("path", sort=False)
+    said = [_copied_word(path, group["copied_share"]) for path, group in shares]
+    text = ", ".join(said or ["no zerocopy mode was measured"])
+    return [
+        _extreme("Wins", rows, table.FASTER),
+        _extreme("Loses", rows, table.SLOWER),
+        _fitting(f"Zerocopy (copied share): {text}", f"Zerocopy: {text}"),
+    ]
+
+
+def _extreme(word: str, rows: pd.DataFrame, finding: str) -> str:
+    """Return how often zerocopy wins or loses, and by how much at most."""
+    found = rows[rows["finding"] == finding]
+    head = f"{word} {len(found)}/{len(rows)}"
+    if found.empty:
+        return f"{head} of what was measured"
+    most = found.loc[found["gain_percent"].abs().idxmax()]
+    gain = table.gain_text(most)
+    place = f"{most['arm']}, {most['path']} {most['io_size_bytes']} B"
+    return _fitting(
+        f"{head}, at most {gain} {place}, n={most['n']}",
+        f"{head}: {gain} {place}, n={most['n']}",
+        f"{head}: {gain} {place}",
+    )
+
+
+def _fitting(*candidates: str) -> str:
+    """Return the first candidate that fits a line, or the last one cut to fit."""
+    for text in candidates:
+        if len(text) <= COLUMNS:
+            return text
+    return textwrap.shorten(candidates[-1], COLUMNS, placeholder=" ...")
+
+
+def _copied_word(path: object, shares: pd.Series) -> str:
+    if shares.isna().any():
+        return f"{path} unknown"
+    low, high = shares.min(), shares.max()
+    span = table.share_text(low)
+    if table.share_text(high) != span:
+        span += f" to {table.share_text(high)}"
+    if high < table.ZEROCOPY_BELOW:
+        return f"{path} yes ({span})"
+    return f"{path} {'no' if low >= table.COPIED_FROM else 'in part'} ({span})"
+
+
+def _system(run: Run) -> list[str]:
+    """Return the block of facts about the host; what was not recorded is left out."""
+    facts = [
+        ("kernel", [*_facts(run, _KERNEL), _prefixed(run, "on", "hypervisor")]),
+        ("cpu", _cpu(run)),
+        *((name, _path_facts(entry)) for name, entry in _paths(run).items()),
+        ("sender", _sender(run)),
+        ("run", [run.id, *_software(run)]),
+    ]
+    lines = [_line(name, found) for name, found in facts if any(found)]
+    return [SYSTEM, *lines[: SYSTEM_LINES - 1]]
+
+
+_KERNEL = (("kernel", "release"), ("machine",), ("kernel", "version"))
+
+
+def _facts(run: Run, wanted: Iterable[tuple[str, ...]]) -> list[str]:
+    found = (lookup(run.host, *keys) for keys in wanted)
+    return [str(fact) for fact in found if fact is not None]
+
+
+def _prefixed(run: Run, prefix: str, *keys: str) -> str:
+    fact = lookup(run.host, *keys)
+    return "" if fact is None else f"{prefix} {fact}"
+
+
+def _line(name: str, facts: Iterable[str]) -> str:
+    """Return as many facts as fit one line; the important ones come first."""
+    line = f"  {name:<7}"
+    empty = len(line)
+    for fact in filter(None, facts):
+        longer = f"{line} {fact}" if len(line) == empty else f"{line}, {fact}"
+        if len(longer) <= COLUMNS:
+            line = longer
+    return line
+
+
+def _cpu(run: Run) -> list[str]:
+    active = [
+        name
+        for name, text in (lookup(run.host, "cpu", "mitigations") or {}).items()
+        if str(text).startswith("Mitigation")
+    ]
+    return [
+        *_facts(run, [("cpu", "model")]),
+        f"{online} online" if (online := lookup(run.host, "cpu", "online")) else "",
+        _prefixed(run, "governor", "cpu", "governor"),
+        f"mitigations {len(active)}" if active else "",
+        _prefixed(run, "clock", "clocksource"),
+    ]
+
+
+def _paths(run: Run) -> dict[str, dict[str, Any]]:
+    found = lookup(run.host, "paths") or {}
+    return {name: facts for name, facts in found.items() if isinstance(facts, dict)}
+
+
+def _path_facts(path: dict[str, Any]) -> list[str]:
+    device = " ".join(str(path[key]) for key in ("kind", "device") if path.get(key))
+    named = [
+        f"{label} {path[key]}"
+        for key, label in (
+            ("mtu", "mtu"),
+            ("qdisc", "qdisc"),
+            ("packet_taps", "taps"),
+            ("sender_cpu", "sender cpu"),
+            ("receiver_cpu", "receiver cpu"),
+        )
+        if path.get(key) is not None
+    ]
+    if "receiver" in path and path["receiver"] is None:
+        named.append("no receiver")
+    return [device, *named]
+
+
+def _sender(run: Run) -> list[str]:
+    sender = lookup(run.host, "sender") or {}
+    size = sender.get("sndbuf_bytes")
+    return [
+        " ".join(str(flag) for flag in sender.get("ring_flags") or ()),
+        f"SO_SNDBUF {size} B" if size else "",
+        "REPORT_USAGE" if sender.get("report_usage") else "",
+        f"slices of {run.plan.slice_ns / 1e6:g} ms",
+    ]
+
+
+def _software(run: Run) -> list[str]:
+    liburing = _prefixed(run, "liburing", "software", "liburing")
+    return [liburing, *_facts(run, [("software", "compiler")])]
+
+
+def _version(run: Run) -> str:
+    return str(lookup(run.host, "software", "zclab") or "")
+
+
+def _tables(run: Run, frame: pd.DataFrame) -> Iterator[list[str]]:
+    """Yield caption and table, alternating: v5-shaped ones, then every point."""
+    for name, title in (
+        ("v5-dummy", "Against v5's dummy table, requests/s"),
+        ("feb2025-selftest", "Against the February 2025 selftest, MiB/s"),
+        ("v5-tcp-localhost", "Beside v5's TCP on localhost, requests/s"),
+    ):
+        names = set(table.v5_points(frame, name)["point"].dropna())
+        rows = frame[frame["point"].isin(names)]
+        arms = published.twin(name).arms
+        if not rows["arm"].isin(set(arms.values())).any():
+            continue
+        yield _caption(title, rows, _names(name))
+        yield table.v5_shaped(run, name).splitlines()
+    keys = ["path", "protocol", "family", "batch"]
+    for _, rows in frame.groupby(keys, sort=False):
+        zc = rows[rows["notifications"] > 0]
+        if zc.empty:
+            continue
+        shares = "; ".join(
+            f"{arm} {_copied_span(mine['copied_share'])}"
+            for arm, mine in zc.groupby("arm", sort=False)
+        )
+        title = "Every size: gain over send in percent, A/A noise floor in points"
+        yield _caption(title, rows, f"Copied: {shares}.")
+        yield table.gains(rows).splitlines()
+
+
+def _names(name: str) -> str:
+    """Return which of our modes stands under which of the mail's words."""
+    twin = published.twin(name)
+    pairs = {twin.baseline: str(BASELINE), **twin.arms}
+    said = ", ".join(f"{word} = {arm}" for word, arm in pairs.items() if word != arm)
+    return f"Here {said}; copied: share of its notifications that say so."
+
+
+def _caption(title: str, rows: pd.DataFrame, more: str) -> list[str]:
+    """Return what every table must say of itself."""
+    first = rows.iloc[0]
+    families = "+".join(f"IPv{family}" for family in dict.fromkeys(rows["family"]))
+    batches = ", ".join(str(batch) for batch in dict.fromkeys(rows["batch"]))
+    low, high = rows["n"].min(), rows["n"].max()
+    n = str(low) if low == high else f"{low} to {high}"
+    return _wrap(
+        f"{title}. Path {first['path']}, {first['protocol'].upper()}/{families}, "
+        f"batch {batches}, n={n} blocks, 95% interval of the paired median. {more}"
+    )
+
+
+def _copied_span(shares: pd.Series) -> str:
+    if shares.isna().any():
+        return "unknown"
+    texts = (table.share_text(shares.min()), table.share_text(shares.max()))
+    return " to ".join(dict.fromkeys(texts))
+
+
+def _warnings(run: Run, frame: pd.DataFrame) -> Iterator[list[str]]:
+    rows = frame[frame["warnings"] != ""]
+    texts = [
+        *run.warnings,
+        *(f"{row.point} {row.arm}: {row.warnings}" for row in rows.itertuples()),
+    ]
+    if texts:
+        yield ["Warnings:", *_bullets(texts)]
+
+
+def _not_shown(run: Run, frame: pd.DataFrame) -> Iterator[str]:
+    """Yield what a reader may miss, computed from what the run lacks."""
+    rows = claims.compare(run)
+    yield f"v5's NIC table: {published.NO_NIC}, nor its remark on TCP over one."
+    yield f"v5's zc column: {published.NO_TWIN}."
+    tcp = rows[rows["table"] == "v5-tcp-localhost"]
+    yield f"v5's TCP on localhost as a verdict: {_lower(tcp.iloc[0]['reason'])}"
+    for name in ("v5-dummy", "feb2025-selftest"):
+        title = published.twin(name).title
+        missing = rows[(rows["table"] == name) & (rows["verdict"] == "not measured")]
+        for _, row in missing.iterrows():
+            yield f"{title}, {row['io_size_bytes']} B {row['column']}: not measured."
+    absent = [path for path in ("sink", "veth", "lo") if path not in set(frame["path"])]
+    if absent:
+        yield f"The paths {', '.join(absent)}: not in this run."
+    if "sink" in set(frame["path"]):
+        yield (
+            "A real transmit: the sink drops every packet before any DMA, so its "
+            "gains are an upper bound."
+        )
+    yield "Latency, more than one flow, and the cost at the receiver."
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _reproduce(run: Run, report_id: str) -> list[str]:
+    commit = lookup(run.host, "software", "commit")
+    dirty = (
+        ", with uncommitted changes" if lookup(run.host, "software", "dirty") else ""
+    )
+    ids = ", ".join(part.id for part in joined.parts(run))
+    where = f"zclab {_version(run)} commit {str(commit or 'not recorded')[:12]}{dirty}"
+    return [
+        REPRODUCE,
+        *_wrap(f"{where}; run {ids}; plan {run.plan.hash[:12]}.", "  ", "  "),
+        f"    git checkout {str(commit)[:12] if commit else 'main'}",
+        f"    make report PROFILE={run.plan.profile}",
+        f"    make verify RUN={report_id}",
+    ]
+
+
+def lint(text: str) -> list[str]:
+    """Return what is wrong with a mail, one line per problem; empty when it is fine."""
+    return [*_lint_lines(text), *_lint_sections(text), *_lint_tables(text)]
+
+
+def _lint_lines(text: str) -> Iterator[str]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.isascii():
+            yield f"line {number} is not ASCII"
+        if len(line) > COLUMNS:
+            yield f"line {number} has {len(line)} columns; {COLUMNS} are the most"
+        if "\t" in line:
+            yield f"line {number} has a tab"
+    if not text.startswith("Subject: "):
+        yield "the first line is not a subject; begin with 'Subject: '"
+
+
+def _paragraphs(text: str) -> list[list[str]]:
+    return [part.split("\n") for part in text.strip("\n").split("\n\n")]
+
+
+def _lint_sections(text: str) -> Iterator[str]:
+    body = _paragraphs(text)[1:]
+    if body and body[0][0].startswith("PARTIAL"):
+        body = body[1:]
+    if not body or len(body[0]) != 3:
+        yield "the summary is not three lines, directly after the headers"
+    sections = {part[0]: part[1:] for part in body}
+    system = sections.get(SYSTEM)
+    if not system:
+        yield f"there is no '{SYSTEM}' block"
+    elif len(system) + 1 > SYSTEM_LINES:
+        yield f"the '{SYSTEM}' block has over {SYSTEM_LINES} lines"
+    if not sections.get(NOT_SHOWN):
+        yield f"there is no '{NOT_SHOWN}' section with what is left out"
+    yield from _lint_reproduce(sections.get(REPRODUCE))
+
+
+def _lint_reproduce(lines: list[str] | None) -> Iterator[str]:
+    if not lines:
+        yield f"there is no '{REPRODUCE}' section"
+        return
+    commands = [line for line in lines if line.startswith("    ")]
+    if len(commands) != 3:
+        yield f"'{REPRODUCE}' has {len(commands)} commands; it needs three"
+    facts = " ".join(line.strip() for line in lines if line not in commands)
+    for fact in ("commit ", "run "):
+        if fact not in facts:
+            yield f"'{REPRODUCE}' does not name the {fact.strip()}"
+
+
+# What the caption before each table must say, and how it is recognised.
+TABLE_FACTS = {
+    "path": r"\b[Pp]ath \w",
+    "protocol": r"\b(UDP|TCP)/",
+    "family": r"/IPv[46]",
+    "batch": r"\bbatch \d",
+    "n": r"\bn=\d",
+    "interval": r"\binterval\b",
+    "copied share": r"\b[Cc]opied\b",
+}
+
+
+def _lint_tables(text: str) -> Iterator[str]:
+    parts = _paragraphs(text)
+    tables = [i for i, part in enumerate(parts) if " | " in part[0]]
+    if not tables:
+        yield "there is no table"
+    for i in tables:
+        caption = " ".join(parts[i - 1]) if i else ""
+        for fact, pattern in TABLE_FACTS.items():
+            if not re.search(pattern, caption):
+                yield f"the table '{parts[i][0].strip()}' does not name its {fact}"
