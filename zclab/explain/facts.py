@@ -1,0 +1,164 @@
+"""What a run recorded about its machine, as tables with the reason for each fact.
+
+Any fact may be absent: it is then left out of the tables, and never guessed.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from zclab import store
+from zclab.params import IP_HEADER_BYTES
+from zclab.store import Run
+
+UDP_HEADER_BYTES = 8
+
+# Where a fact is found in host-before.json, its name in tables, and why it is shown.
+MACHINE: tuple[tuple[tuple[str, ...], str, str], ...] = (
+    (("kernel", "release"), "kernel", "SEND_ZC changed in 6.1, 6.2, 6.10 and 6.12"),
+    (("machine",), "architecture", "cost of a copy and of a system call"),
+    (("cpu", "model"), "CPU", "cost of a copy and of a system call"),
+    (("cpu", "online"), "CPUs online", "with one, sender and receiver share it"),
+    (("cpu", "smt"), "SMT active", "a busy sibling takes part of the core"),
+    (("cpu", "governor"), "governor", "a clock that moves widens every interval"),
+    (("hypervisor",), "hypervisor", "stolen time; in a guest no hardware counters"),
+    (("memory_bytes",), "memory", ""),
+    (("clocksource",), "clock source", "what reading the clock costs"),
+    (("load_1m",), "load before", "other work on the machine"),
+    (
+        ("limits", "memlock_bytes"),
+        "locked memory",
+        "unregistered zerocopy buffers are charged to it until notified",
+    ),
+    (
+        ("sysctl", "net.core.wmem_max"),
+        "net.core.wmem_max",
+        "caps the send buffer, so the requests in flight",
+    ),
+)
+
+SOFTWARE: tuple[tuple[tuple[str, ...], str, str], ...] = (
+    (("software", "zclab"), "zclab", ""),
+    (("software", "commit"), "commit", "the code that measured"),
+    (("software", "dirty"), "uncommitted changes", "if so, the commit is not the code"),
+    (("software", "liburing"), "liburing", "headers of the send loop"),
+    (("software", "compiler"), "compiler", "of the send loop"),
+    (("software", "python"), "Python", "not in the timed part"),
+    (("sender", "ring_flags"), "ring flags", "how completions reach the sender"),
+    (("sender", "sndbuf_bytes"), "SO_SNDBUF", "as asked for, per socket"),
+    (("sender", "report_usage"), "REPORT_USAGE", "asks the kernel if it copied"),
+)
+
+# These differ whenever one looks twice; what they tell is in the warnings of a run.
+RESTLESS = ("load_1m", "steal_ticks", "uptime_s")
+
+PATH_COLUMNS = ("device", "kind", "mtu", "qdisc", "receiver", "packet_taps")
+
+
+def lookup(host: Mapping[str, Any], *keys: str) -> Any:
+    """Return the fact at a chain of keys, None when it was not recorded."""
+    found: Any = host
+    for key in keys:
+        if not isinstance(found, Mapping) or key not in found:
+            return None
+        found = found[key]
+    return found
+
+
+def readable(name: str, value: Any) -> str:
+    """Return a fact as people read it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    if name == "memlock_bytes" and value == -1:
+        return "unlimited"
+    if isinstance(value, int) and name.endswith(("bytes", "memory", "mem_max")):
+        return f"{value / (1 << 20):,.0f} MiB" if value >= 1 << 20 else f"{value:,} B"
+    return str(value)
+
+
+def machine(run: Run) -> pd.DataFrame:
+    """Return the facts of the machine: fact, value, why it bears on the result."""
+    return _table(run.host, MACHINE)
+
+
+def software(run: Run) -> pd.DataFrame:
+    """Return what measured: fact, value, why it bears on the result."""
+    return _table(run.host, SOFTWARE)
+
+
+def _table(
+    host: Mapping[str, Any], wanted: tuple[tuple[tuple[str, ...], str, str], ...]
+) -> pd.DataFrame:
+    rows = [
+        {"fact": name, "value": readable(keys[-1], value), "why it matters": why}
+        for keys, name, why in wanted
+        if (value := lookup(host, *keys)) is not None
+    ]
+    return pd.DataFrame(rows, columns=["fact", "value", "why it matters"])
+
+
+def mitigations(run: Run) -> dict[str, str]:
+    """Return the CPU mitigations that are active, by vulnerability."""
+    found = lookup(run.host, "cpu", "mitigations") or {}
+    return {
+        name: str(text)
+        for name, text in found.items()
+        if str(text) not in ("Not affected", "")
+    }
+
+
+def unfragmented_bytes(mtu: int, family: int) -> int:
+    """Return the largest UDP payload that one packet carries; a larger one is copied.
+
+    Source: __ip_append_data, __ip6_append_data: zerocopy needs length plus header to
+    fit the MTU, unless UDP_SEGMENT is used.
+    """
+    return mtu - IP_HEADER_BYTES[family] - UDP_HEADER_BYTES
+
+
+def paths(run: Run) -> pd.DataFrame:
+    """Return one row per path: its device and what on it decides about copies."""
+    rows = []
+    for name, entry in (lookup(run.host, "paths") or {}).items():
+        row = {"path": name}
+        for key in PATH_COLUMNS:
+            if key in entry:
+                row[key.replace("_", " ")] = readable(key, entry[key] or _none(key))
+        if isinstance(entry.get("mtu"), int):
+            row["zerocopy up to (UDP, IPv4 / IPv6)"] = " / ".join(
+                f"{unfragmented_bytes(entry['mtu'], family)} B" for family in (4, 6)
+            )
+        rows.append(row)
+    return pd.DataFrame(rows).fillna("")
+
+
+def _none(key: str) -> Any:
+    return 0 if key == "packet_taps" else "none"
+
+
+def changed(run: Run) -> pd.DataFrame:
+    """Return the facts that differ after the run: fact, before, after.
+
+    Empty also for a run that was killed: it has no second snapshot.
+    """
+    after_file = run.folder / store.HOST_AFTER
+    after = dict(_flat(store.read_json(after_file))) if after_file.is_file() else {}
+    before = dict(_flat(run.host))
+    rows = [
+        {"fact": name, "before": str(before[name]), "after": str(after[name])}
+        for name in before.keys() & after.keys()
+        if before[name] != after[name] and name not in RESTLESS
+    ]
+    frame = pd.DataFrame(rows, columns=["fact", "before", "after"])
+    return frame.sort_values("fact", ignore_index=True)
+
+
+def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in facts.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

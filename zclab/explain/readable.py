@@ -1,0 +1,112 @@
+"""The tables of notebooks and report as people read them: text, units in headers."""
+
+import math
+
+import pandas as pd
+
+from zclab.explain import claims, prediction, published, table
+from zclab.params import CONTROL
+from zclab.store import Run
+
+
+def control(run: Run) -> pd.DataFrame:
+    """Return the A/A comparison, one row per point; its gain should include zero."""
+    frame = table.summary(run)
+    frame = frame[frame["arm"] == CONTROL]
+    covers = (frame["gain_low"] <= 0) & (frame["gain_high"] >= 0)
+    return pd.DataFrame(
+        {
+            **_point(frame),
+            "gain of send over send [95 %]": _each(frame, table.gain_text),
+            "noise floor": [f"{floor:.1f} points" for floor in frame["floor_percent"]],
+            "zero inside": covers.map({True: "yes", False: "no"}).to_list(),
+            "n": frame["n"].astype(str).to_list(),
+        }
+    )
+
+
+def cause(run: Run) -> pd.DataFrame:
+    """Return copied share beside gain at the selftest's point, on veth and on the sink.
+
+    Empty unless the run has both.
+    """
+    frame = claims.cause(table.summary(run))
+    frame = frame[~frame["arm"].isin([CONTROL])]
+    return pd.DataFrame(
+        {
+            "path": frame["path"].to_list(),
+            "mode": frame["arm"].to_list(),
+            "ns/request": [f"{cost:.0f}" for cost in frame["ns_per_request"]],
+            "gain over send [95 %]": _each(frame, table.gain_text),
+            "saved [ns, 95 %]": _each(frame, table.saved_text),
+            "copied": [
+                table.share_text(share) if notified else "-"
+                for share, notified in zip(
+                    frame["copied_share"], frame["notifications"], strict=True
+                )
+            ],
+            "n": frame["n"].astype(str).to_list(),
+        }
+    )
+
+
+def compared(run: Run) -> pd.DataFrame:
+    """Return every published cell beside ours, with verdicts and the reason."""
+    frame = claims.compare(run)
+    return pd.DataFrame(
+        {
+            "published table": [published.twin(name).title for name in frame["table"]],
+            "IO size [B]": frame["io_size_bytes"].astype(str).to_list(),
+            "column": frame["column"].to_list(),
+            "published": [
+                table.percent_text(round(said, 1))
+                for said in frame["published_percent"]
+            ],
+            "here [95 %]": _each(frame, table.gain_text),
+            "published saved [ns]": [
+                "-" if math.isnan(said) else table.signed(said, 0)
+                for said in frame["published_saved_ns"]
+            ],
+            "saved here [ns, 95 %]": _each(frame, table.saved_text),
+            "copied": [
+                table.share_text(share) if point else "-"
+                for share, point in zip(
+                    frame["copied_share"], frame["point"], strict=True
+                )
+            ],
+            "verdict": frame["verdict"].to_list(),
+            "verdict on ns": [word or "-" for word in frame["verdict_ns"]],
+            "reason": frame["reason"].to_list(),
+        }
+    )
+
+
+def confronted(run: Run) -> pd.DataFrame:
+    """Return the predicted and the observed copied share, one row per point."""
+    frame = prediction.confront(run)
+    return pd.DataFrame(
+        {
+            **_point(frame),
+            "predicted": frame["predicted"].to_list(),
+            "notifications that say copied": frame["observed"].to_list(),
+            "verdict": frame["verdict"].to_list(),
+            "predicted because": frame["because"].to_list(),
+        }
+    )
+
+
+def _point(frame: pd.DataFrame) -> dict[str, list[str]]:
+    return {
+        "path": frame["path"].to_list(),
+        "protocol": [
+            f"{protocol.upper()}/IPv{family}"
+            for protocol, family in zip(frame["protocol"], frame["family"], strict=True)
+        ],
+        "IO size [B]": frame["io_size_bytes"].astype(str).to_list(),
+        "batch": frame["batch"].astype(str).to_list(),
+    }
+
+
+def _each(frame: pd.DataFrame, text: object) -> list[str]:
+    assert callable(text)
+    return [text(row) for _, row in frame.iterrows()]
