@@ -1,0 +1,183 @@
+"""The pages of a report: index.html and the notebooks as HTML, each in one file."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+from nbconvert import HTMLExporter
+
+from zclab.explain import claims, facts, joined, prediction, published, readable, table
+from zclab.params import Path as PacketPath
+from zclab.store import Run
+
+PATHS = {
+    "sink": "a device that drops what it is given, after the whole stack ran; "
+    "nobody receives",
+    "veth": "a pair of devices, the far one in its own network namespace with a "
+    "live receiver",
+    "lo": "loopback with a live receiver",
+}
+
+TITLES = {
+    "00-host": "the machine, and what on it bears on zerocopy",
+    "10-measure": "how the run was taken",
+    "20-v5-tables": "the published tables beside ours",
+    "30-why": "why zerocopy wins into a sink and loses over veth",
+}
+
+
+def index(
+    run: Run, figures: Path, notebooks: Sequence[str], code: Mapping[str, Any]
+) -> str:
+    """Return index.html of the report of `run`.
+
+    Args:
+        run: the run, or several joined.
+        figures: folder with the drawn SVG files, which are put into the page.
+        notebooks: names of the executed notebooks to link to.
+        code: version, commit and dirty flag of the code that builds the page.
+
+    """
+    found = [str(path) for path in PacketPath if _measured(run, str(path))]
+    return _render(
+        "index.html.jinja",
+        run=run,
+        parts=joined.parts(run),
+        code=code,
+        sentences=claims.verdict_sentences(run),
+        banners=list(_banners(run, code)),
+        tally=_tally(run),
+        claim_tables=_claim_tables(run),
+        paths=[(path, PATHS[path], table.compact(run, path)) for path in found],
+        figure=lambda name: inline_svg(figures / f"{name}.svg", name),
+        n=_blocks_range(run),
+        control=readable.control(run),
+        prediction=readable.confronted(run),
+        contradictions=_contradictions(run),
+        machine=facts.machine(run),
+        software=facts.software(run),
+        mitigations=facts.mitigations(run),
+        path_facts=facts.paths(run),
+        changed=facts.changed(run),
+        host=run.host,
+        notebooks=[(name, TITLES.get(name, "")) for name in notebooks],
+        lore=claims.LORE,
+    )
+
+
+def notebook(path: Path) -> str:
+    """Return an executed notebook as one HTML page that loads nothing."""
+    exporter = HTMLExporter(template_name="basic")  # type: ignore[no-untyped-call]
+    exporter.exclude_input_prompt = True
+    exporter.exclude_output_prompt = True
+    content = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    body, _ = exporter.from_notebook_node(content)
+    return _render(
+        "notebook.html.jinja",
+        title=_first_heading(content) or path.stem,
+        name=path.stem,
+        body=Markup(body),
+    )
+
+
+def inline_svg(path: Path, name: str) -> Markup:
+    """Return an SVG file as an element of a page that holds several of them.
+
+    Every id gets the figure's name in front, as ids are shared by the whole page.
+    """
+    text = path.read_text(encoding="utf-8")
+    text = text[text.index("<svg") :]
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r"url\(#", f"url(#{name}-", text)
+    text = re.sub(r'href="#', f'href="#{name}-', text)
+    text = re.sub(r'(<svg\b[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg\b[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    return Markup(text)
+
+
+def _render(template: str, /, **values: Any) -> str:
+    environment = Environment(
+        loader=PackageLoader("zclab.publish", "."),
+        autoescape=select_autoescape(["jinja"], default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**values)
+
+
+def _first_heading(content: Any) -> str:
+    for cell in content.cells:
+        for line in str(cell.source).splitlines():
+            if cell.cell_type == "markdown" and line.startswith("# "):
+                return line.removeprefix("# ")
+    return ""
+
+
+def _measured(run: Run, path: str) -> bool:
+    return bool((run.samples["path"] == path).any())
+
+
+def _blocks_range(run: Run) -> str:
+    """Return how many blocks a point has, as text: one number, or from and to."""
+    counts = run.samples.groupby("point")["block"].nunique()
+    low, high = int(counts.min()), int(counts.max())
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _banners(run: Run, code: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a reader must know before quoting a number."""
+    for part in joined.parts(run):
+        if not part.complete:
+            yield (
+                f"Partial run: {part.blocks_done} of {part.plan.total_blocks} planned "
+                f"blocks of {part.id} were measured. What is here is valid, with wider "
+                "intervals."
+            )
+        if facts.lookup(part.host, "software", "dirty"):
+            yield (
+                f"Dirty checkout: {part.id} was measured by code that differs from the "
+                "commit it names."
+            )
+    if code.get("dirty"):
+        yield "Dirty checkout: this page was built by code that is not committed."
+
+
+def _tally(run: Run) -> list[tuple[str, int]]:
+    counts = claims.compare(run)["verdict"].value_counts()
+    return [(word, int(counts.get(word, 0))) for word in claims.VERDICTS]
+
+
+def _claim_tables(run: Run) -> list[dict[str, Any]]:
+    """Return each published table with its rows beside ours."""
+    raw = claims.compare(run)
+    rows = readable.compared(run).assign(point=raw["point"], n=raw["n"].astype(str))
+    return [
+        {
+            "name": name,
+            "title": published.twin(str(name)).title,
+            "source": raw.loc[mine.index, "source"].iloc[0],
+            "where": _where(run, mine["point"]),
+            "rows": mine.to_dict("records"),
+            # One reason for the whole table is said once, in its heading.
+            "reason": mine["reason"].iloc[0] if mine["reason"].nunique() == 1 else "",
+        }
+        for name, mine in rows.groupby(raw["table"], sort=False)
+    ]
+
+
+def _where(run: Run, points: pd.Series) -> str:
+    """Return where our twins of a table were measured, in words."""
+    frame = table.summary(run)
+    twins = frame[frame["point"].isin(set(points) - {""})]
+    return "; ".join(dict.fromkeys(table.where(row) for _, row in twins.iterrows()))
+
+
+def _contradictions(run: Run) -> int:
+    frame = prediction.confront(run)
+    return int((frame["verdict"] == prediction.CONTRADICTS).sum())
