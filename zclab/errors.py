@@ -18,6 +18,10 @@ EXIT_INPUT = 2
 EXIT_MISSING = 77  # the kernel selftests' KSFT_SKIP is 4; liburing's T_EXIT_SKIP is 77
 
 
+# Where Linux gives one number two names, Python knows the one that nobody uses.
+_NAMES = {_errno.EOPNOTSUPP: "EOPNOTSUPP", _errno.EAGAIN: "EAGAIN"}
+
+
 class ZclabError(Exception):
     """Base of all errors that are shown as one line instead of a traceback."""
 
@@ -56,6 +60,6 @@ class SendError(MeasureError):
 
     def __init__(self, number: int, what: str, cure: str = "") -> None:
         self.errno = number
-        name = _errno.errorcode.get(number, str(number))
+        name = _NAMES.get(number) or _errno.errorcode.get(number, str(number))
         text = f"{what}: {name} ({os.strerror(number)})"
         super().__init__(f"{text}; {cure}" if cure else text)

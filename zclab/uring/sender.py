@@ -2,7 +2,7 @@
 
 import resource
 
-from zclab.errors import MeasureError
+from zclab.errors import CapabilityError, MeasureError
 from zclab.params import Mode
 from zclab.uring._shim import lib
 from zclab.uring.ring import Ring
@@ -20,8 +20,8 @@ _MODES = {
 }
 
 
-def outstanding_limit(io_size_bytes: int, batch: int, memlock_bytes: int) -> int:
-    """Return how many notifications may be outstanding, at least one batch.
+def outstanding_limit(io_size_bytes: int, memlock_bytes: int) -> int:
+    """Return how many notifications may be outstanding; 0 to SLOTS.
 
     Each unregistered request charges the pages of its payload, and two more for
     its ends, to RLIMIT_MEMLOCK until it is notified. A quarter of the limit is
@@ -29,7 +29,6 @@ def outstanding_limit(io_size_bytes: int, batch: int, memlock_bytes: int) -> int
 
     Args:
         io_size_bytes: payload of one request.
-        batch: requests per submit.
         memlock_bytes: the soft limit; negative for unlimited.
 
     Source: io_uring_enter(2), IORING_OP_SEND_ZC, ENOMEM; mm_account_pinned_pages().
@@ -39,7 +38,7 @@ def outstanding_limit(io_size_bytes: int, batch: int, memlock_bytes: int) -> int
         return SLOTS
     pages = io_size_bytes // PAGE_BYTES + 2
     affordable = memlock_bytes * 3 // 4 // (pages * PAGE_BYTES)
-    return max(batch, min(SLOTS, affordable))
+    return min(SLOTS, affordable)
 
 
 class Sender:
@@ -68,11 +67,20 @@ class Sender:
         seed: int = 1,
         report_usage: bool = True,
         where: str = "",
+        memlock_bytes: int | None = None,
     ) -> None:
         self._ring = ring
         self._what = f"{mode} {io_size_bytes} B {where}".rstrip()
-        memlock, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
-        self.outstanding_max = outstanding_limit(io_size_bytes, batch, memlock)
+        if memlock_bytes is None:
+            memlock_bytes, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+        limit = outstanding_limit(io_size_bytes, memlock_bytes)
+        if limit < batch and mode in (Mode.SEND_ZC, Mode.MIXED):
+            raise CapabilityError(
+                f"{self._what}, batch {batch}: a batch pins more than the locked-memory "
+                f"limit of {memlock_bytes >> 10} KiB allows; raise it (ulimit -l) or "
+                f"use a batch of at most {limit}"
+            )
+        self.outstanding_max = max(batch, limit)
         self.notification_lag = max(1, min(LAG, self.outstanding_max - batch))
         self._send = {
             "file": file,

@@ -1,0 +1,465 @@
+"""The command line. The only room that prints, and the only one that meets all."""
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from zclab import __version__
+from zclab.errors import EXIT_INPUT, InputError, ZclabError
+
+EXIT_INTERRUPTED = 130
+
+# typer brings its own copy of click from 0.20 on, so the class is reached through
+# the one name that all its versions export.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+app = typer.Typer(
+    name="zclab",
+    help="The reproducibility lab for io_uring zerocopy send: measure, explain, mail.",
+    epilog="Start with: zclab report",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Profile = Annotated[
+    str, typer.Option("--profile", "-p", help="quick, full or smoke.", metavar="NAME")
+]
+Seed = Annotated[
+    str,
+    typer.Option(
+        "--seed", help="Seed of the random order; by default one is drawn and kept."
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="Folder for the run's folder.", metavar="DIR"),
+]
+
+
+@app.callback(invoke_without_command=True)
+def _start(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.")
+    ] = False,
+) -> None:
+    if version:
+        typer.echo(f"zclab {__version__}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command(epilog="Example: zclab measure --path sink --sizes 600,8000 --batch 8")
+def measure(  # noqa: PLR0917 - typer calls it by keyword
+    profile: Profile = "",
+    path: Annotated[str, typer.Option(help="sink, veth or lo.")] = "",
+    protocol: Annotated[str, typer.Option(help="udp or tcp.")] = "",
+    family: Annotated[str, typer.Option(help="4 or 6.")] = "",
+    sizes: Annotated[
+        str, typer.Option(help="Bytes per send, separated by commas.", metavar="LIST")
+    ] = "",
+    modes: Annotated[
+        str,
+        typer.Option(
+            help="send, send_zc, send_zc_fixed, mixed; separated by commas.",
+            metavar="LIST",
+        ),
+    ] = "",
+    batch: Annotated[str, typer.Option(help="Requests per submit, 1 to 512.")] = "",
+    blocks: Annotated[str, typer.Option(help="Blocks per point.")] = "",
+    seed: Seed = "",
+    out: Out = None,
+) -> None:
+    """Take a run: measure all points of a profile, or of a grid of your own.
+
+    Without any option it takes the profile `quick`. With one of --path, --protocol,
+    --family, --sizes, --modes or --batch it measures one point per size instead:
+    by default udp over IPv4 on the sink, 1200, 4000 and 8000 bytes, all modes,
+    batch 8 (tcp: batch 1). The run's folder is printed at the end.
+    """
+    from zclab.measure import sweep
+
+    grid = {
+        "path": path,
+        "protocol": protocol,
+        "family": family,
+        "sizes": sizes,
+        "modes": modes,
+        "batch": batch,
+    }
+    plan = _plan(profile, {k: v for k, v in grid.items() if v}, blocks, seed)
+    with _bar() as show:
+        folder = sweep.take(
+            plan, out=out, progress=lambda p: show(p.done, p.total, str(p.run))
+        )
+    typer.echo(folder)
+
+
+def _plan(profile: str, grid: dict[str, str], blocks: str, seed: str) -> Any:
+    """Return the plan that the options ask for."""
+    from dataclasses import replace
+
+    from zclab.measure import profile as profiles
+    from zclab.params import parse_int
+
+    if profile and grid:
+        raise InputError(
+            f"--profile {profile} and --{next(iter(grid))} exclude each other; "
+            "a profile has its own points"
+        )
+    number = parse_int(seed, "seed") if seed else 0
+    if not grid:
+        plan = profiles.plan(profile or "quick", number)
+    else:
+        plan = profiles.custom(_points(grid), seed=number)
+    if blocks:
+        plan = replace(plan, blocks=parse_int(blocks, "blocks"))
+    return plan
+
+
+def _points(grid: dict[str, str]) -> Any:
+    """Return the points of a grid given as text, with the documented defaults."""
+    from zclab import params
+
+    protocol = params.parse_enum(
+        params.Protocol, grid.get("protocol", "udp"), "protocol"
+    )
+    tcp = protocol is params.Protocol.TCP
+    return params.grid(
+        path=params.parse_enum(
+            params.Path, grid.get("path", "lo" if tcp else "sink"), "path"
+        ),
+        protocol=protocol,
+        family=params.parse_int(grid.get("family", "4"), "family"),
+        sizes=[
+            params.parse_int(text, "size")
+            for text in grid.get("sizes", "1200,4000,8000").split(",")
+        ],
+        modes=tuple(
+            params.parse_enum(params.Mode, text, "mode")
+            for text in grid.get("modes", ",".join(params.Mode)).split(",")
+        ),
+        batch=params.parse_int(grid.get("batch", "1" if tcp else "8"), "batch"),
+    )
+
+
+@app.command(epilog="Example: zclab report --profile quick")
+def report(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Run ids or folders, or `latest`; without any, measure first.",
+            metavar="[RUN]...",
+        ),
+    ] = None,
+    profile: Profile = "quick",
+    seed: Seed = "",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for the report's folder."),
+    ] = None,
+) -> None:
+    """Write a report: index.html and mail.txt, from runs or from a new measurement.
+
+    A new measurement goes through notebooks/10-measure.ipynb. The notebooks, the
+    figures and a manifest of hashes lie beside the report.
+    """
+    from zclab import store
+    from zclab.publish import report as reports
+
+    measured: Path | None = None
+    if runs:
+        folders = [store.find(run) for run in runs]
+        _say(f"Reporting {', '.join(folder.name for folder in folders)} ...")
+    else:
+        folder, measured = _measure_by_notebook(profile, seed)
+        folders = [folder]
+        _say(f"Measured {folder}; writing the report ...")
+    made = reports.build(folders, measured_notebook=measured, out=out)
+    for name in ("index.html", "mail.txt"):
+        typer.echo(made / name)
+
+
+def _measure_by_notebook(profile: str, seed: str) -> tuple[Path, Path]:
+    """Run 10-measure; return the run's folder and the executed notebook."""
+    from zclab import store
+    from zclab.measure import profile as profiles
+    from zclab.params import parse_int
+    from zclab.publish import notebooks
+    from zclab.uring import probe
+
+    number = parse_int(seed, "seed") if seed else 0
+    plan = profiles.plan(profile, number)  # refuses what is wrong before it starts
+    probe.support()
+    _say(
+        f"Measuring profile {profile}: {len(plan.points)} points, "
+        f"{plan.total_blocks} blocks, about {plan.seconds * 1.1 / 60:.1f} min ..."
+    )
+    output = store.home() / "build" / "10-measure.ipynb"
+    with _bar() as show:
+        heard = _Progress(show)
+        done = notebooks.execute(
+            "10-measure",
+            {"profile": profile, "seed": number},
+            output,
+            heard=heard.hear,
+        )
+    return store.find(done.answers["run"]), output
+
+
+class _Progress:
+    """Reads the meter's lines that a measuring notebook prints."""
+
+    _LINE = re.compile(r"block (\d+) of (\d+)")
+
+    def __init__(self, show: Callable[[int, int, str], None]) -> None:
+        self._show = show
+
+    def hear(self, text: str) -> None:
+        for done, total in self._LINE.findall(text):
+            self._show(int(done), int(total), "")
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[int, int, str], None]]:
+    """Show a bar with an ETA on a terminal, a line per tenth elsewhere."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _tenths()
+        return
+    with Progress(
+        TextColumn("measuring"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("blocks,"),
+        TimeElapsedColumn(),
+        TextColumn("passed,"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+        console=console,
+        # A redraw costs the measured machine; four a second are enough to see it move.
+        refresh_per_second=4,
+    ) as progress:
+        task = progress.add_task("measuring", total=None)
+        yield lambda done, total, _: progress.update(task, completed=done, total=total)
+
+
+def _tenths() -> Callable[[int, int, str], None]:
+    import time
+
+    start = time.monotonic()
+    told = [0]
+
+    def show(done: int, total: int, _: str) -> None:
+        tenth = 10 * done // total
+        if tenth > told[0]:
+            told[0] = tenth
+            passed = time.monotonic() - start
+            left = passed / done * (total - done)
+            _say(
+                f"measuring: block {done} of {total}, {passed:.0f} s passed, "
+                f"about {left:.0f} s left"
+            )
+
+    return show
+
+
+@app.command(epilog="Example: zclab mail latest > mail.txt")
+def mail(
+    report: Annotated[
+        str, typer.Argument(help="Report id or folder, or `latest`.", metavar="REPORT")
+    ],
+) -> None:
+    """Print a report's mail after checking that it is fit for a list.
+
+    Edit the report's mail.txt by hand if you like; what a reader needs to judge the
+    numbers may not go missing, and the check says what does.
+    """
+    from zclab.publish import mail as mails
+    from zclab.publish import report as reports
+
+    path = reports.find(report) / "mail.txt"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{path}: {error.strerror}; rebuild it: zclab report"
+        ) from None
+    problems = mails.lint(text)
+    if problems:
+        raise InputError(f"{path} is not fit to be sent: {'; '.join(problems)}")
+    typer.echo(text, nl=False)
+
+
+@app.command(epilog="Example: zclab verify latest")
+def verify(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Run or report ids or folders; without any, all that are here.",
+            metavar="[RUN|REPORT]...",
+        ),
+    ] = None,
+) -> None:
+    """Check runs and reports against their hashes; rebuild each report's mail."""
+    from zclab import store
+
+    checks = _named(names) if names else _all()
+    for folder, check in checks:
+        for fact in check(folder):
+            typer.echo(f"{folder.name}: {fact}")
+    if not checks:
+        typer.echo(f"nothing to verify under {store.home()}")
+
+
+Check = tuple[Path, Callable[[Path], list[str]]]
+
+
+def _named(names: Sequence[str]) -> list[Check]:
+    """Return each run or report that is named; an id may name one of each."""
+    from zclab import store
+    from zclab.publish import report as reports
+
+    checks: list[Check] = []
+    for name in names:
+        found: list[Check] = []
+        problems: list[str] = []
+        for find, check in ((store.find, store.verify), (reports.find, reports.verify)):
+            try:
+                found.append((find(name), check))
+            except InputError as error:
+                problems.append(str(error))
+        if not found:
+            raise InputError(f"{name!r} names no run and no report: {problems[0]}")
+        checks.extend(found)
+    return checks
+
+
+def _all() -> list[Check]:
+    from zclab import store
+    from zclab.publish import report as reports
+
+    return [
+        *((folder, store.verify) for folder in store.listing()),
+        *((folder, reports.verify) for folder in reports.listing()),
+    ]
+
+
+@app.command(epilog="Example: zclab dictionary > docs/dictionary.md")
+def dictionary() -> None:
+    """Print the data dictionary: every stored column with unit and meaning."""
+    from zclab import schema
+
+    typer.echo(schema.dictionary(), nl=False)
+
+
+@app.command(
+    epilog="Example: zclab test -k stats",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def test(context: typer.Context) -> None:
+    """Run the tests; further arguments go to pytest."""
+    _run([sys.executable, "-m", "pytest", *context.args])
+
+
+@app.command(epilog="Example: zclab lint")
+def lint() -> None:
+    """Check style, types and that the notebook sources are stripped."""
+    from zclab.publish import notebooks
+
+    python = [sys.executable, "-m"]
+    sources = [str(path) for path in sorted(notebooks.folder().glob("*.ipynb"))]
+    for command in (
+        [*python, "ruff", "check"],
+        [*python, "ruff", "format", "--check"],
+        [*python, "mypy"],
+        [*python, "nbstripout", "--verify", *sources],
+    ):
+        _run(command)
+
+
+@app.command(
+    epilog="Example: zclab lab --no-browser",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def lab(context: typer.Context) -> None:
+    """Open the notebooks in JupyterLab; further arguments go to it."""
+    from zclab.publish import notebooks
+
+    folder = str(notebooks.folder())
+    _run([sys.executable, "-m", "jupyterlab", folder, *context.args])
+
+
+@app.command(epilog="Example: zclab setup")
+def setup() -> None:
+    """Check the system's packages, the environment and the shim; mend what is old."""
+    _run([sys.executable, str(Path(__file__).with_name("bootstrap.py"))])
+
+
+@app.command(epilog="Example: zclab clean")
+def clean() -> None:
+    """Remove what was set up and built; never data or reports."""
+    _run([sys.executable, str(Path(__file__).with_name("bootstrap.py")), "clean"])
+
+
+def _run(command: Sequence[str]) -> None:
+    """Run a tool in the checkout; end with its status if that is not 0."""
+    from zclab import store
+
+    status = subprocess.run(command, cwd=store.home(), check=False).returncode
+    if status:
+        raise typer.Exit(status)
+
+
+def _say(text: str) -> None:
+    """Print to stderr, where the log belongs; stdout carries results."""
+    typer.echo(text, err=True)
+
+
+def _terminated(number: int, _: FrameType | None) -> None:
+    """Turn a polite end into the same clean way out that Ctrl-C takes."""
+    raise KeyboardInterrupt(signal.Signals(number).name)
+
+
+def main() -> None:
+    """Run the command line; every expected error is one line and an exit code."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        status = app(standalone_mode=False) or 0
+        if status == EXIT_INTERRUPTED:  # typer's own answer to Ctrl-C, without words
+            raise KeyboardInterrupt
+        sys.exit(status)
+    except ZclabError as error:
+        _say(f"zclab: {error}")
+        sys.exit(error.exit_code)
+    except _UsageError as error:
+        message = str(error).rstrip(".") or type(error).__name__
+        _say(f"zclab: {message}; see zclab --help")
+        sys.exit(EXIT_INPUT)
+    except (KeyboardInterrupt, typer.Abort):
+        _say("zclab: stopped; finished blocks are kept: zclab report latest")
+        sys.exit(EXIT_INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()
