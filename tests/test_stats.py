@@ -60,7 +60,7 @@ def test_too_few_blocks_give_no_interval_but_a_warning(n: int) -> None:
 
     assert (-math.inf, math.inf) == (found.low, found.high)
     assert "needs 6 blocks" in found.warnings[0]
-    assert 6 == stats.needed()
+    assert stats.needed() == 6
 
 
 @pytest.mark.parametrize("values", [[], [1.0, math.nan], [math.inf]])
@@ -102,7 +102,7 @@ def test_pairing_is_within_the_block() -> None:
     paired = stats.gain_percent(arm, base)
     unpaired = stats.gain_percent(random.permutation(arm), base)
 
-    assert 25 == pytest.approx(paired.center, abs=1)
+    assert pytest.approx(paired.center, abs=1) == 25
     assert unpaired.high - unpaired.low > 10 * (paired.high - paired.low)
 
 
@@ -125,7 +125,7 @@ def test_an_arm_against_itself_shows_nothing() -> None:
     values = np.random.default_rng(1).uniform(1, 2, size=20)
     found = stats.gain_percent(values, values)
 
-    assert (0, 0, 0) == (found.low, found.center, found.high)
+    assert (found.low, found.center, found.high) == (0, 0, 0)
     assert not found.excludes_zero
 
 
@@ -144,7 +144,7 @@ def test_saved_ns_is_positive_where_the_arm_is_faster() -> None:
     """An arm at 800 ns against 1000 ns saves 200 ns a request."""
     found = stats.saved_ns(np.full(9, 800.0), np.full(9, 1000.0))
 
-    assert 200 == found.center
+    assert found.center == 200
     assert found.excludes_zero
 
 

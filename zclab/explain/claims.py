@@ -83,10 +83,11 @@ def compare(run: Run) -> pd.DataFrame:
     copied_share (ours; missing where there is none); verdict and reason for the
     percent, verdict_ns for the ns saved; source (Message-ID).
     """
-    return _compare(table.summary(run))
+    return compared(table.summary(run))
 
 
-def _compare(frame: pd.DataFrame) -> pd.DataFrame:
+def compared(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return what `compare` does, from what `table.summary` returned."""
     rows = []
     for claim in published.claims().to_dict("records"):
         ours = _ours(frame, claim)
@@ -196,7 +197,7 @@ def _reason(word: str, said: float, ours: pd.Series) -> str:
     here = table.gain_text(ours)
     there = table.percent_text(round(said, 1))
     floor = ours["floor_percent"]
-    if math.isinf(ours["gain_low"]):
+    if math.isinf(ours["gain_high"]):
         return f"With n={ours['n']} blocks there is no interval yet."
     if word == UNDECIDED:
         return (
@@ -241,8 +242,12 @@ def verdict_sentences(run: Run) -> list[str]:
     2025, and the cause where veth and sink were both measured at the selftest's
     size. A part that the run has nothing on is one short sentence or left out.
     """
-    frame = table.summary(run)
-    rows = _compare(frame)
+    return sentences(run, table.summary(run))
+
+
+def sentences(run: Run, frame: pd.DataFrame) -> list[str]:
+    """Return what `verdict_sentences` does, from what `table.summary` returned."""
+    rows = compared(frame)
     return [
         *_partial(run),
         *_findings(frame, table.FASTER, "wins"),
@@ -270,7 +275,7 @@ def judged(frame: pd.DataFrame) -> pd.DataFrame:
     mixture wins or loses by its parts.
     """
     pure = (str(Mode.SEND_ZC_FIXED), str(Mode.SEND_ZC))
-    zc = frame[frame["mode"].map(lambda mode: Mode(mode).zerocopy)]
+    zc = frame[frame["mode"].isin([str(mode) for mode in Mode if mode.zerocopy])]
     has_pure = zc.groupby("point")["arm"].transform(lambda arms: arms.isin(pure).any())
     kept = zc[zc["arm"].isin(pure) | ~has_pure.astype(bool)]
     return kept.assign(order=kept["arm"].map({arm: i for i, arm in enumerate(pure)}))

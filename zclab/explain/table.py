@@ -156,17 +156,19 @@ def finding(gain: stats.Interval, floor_percent: float) -> str:
 
 
 def _counted(samples: pd.DataFrame) -> dict[str, object]:
-    zc = samples[samples["notifications"] > 0]
-    notifications = int(zc["notifications"].sum())
-    known = notifications > 0 and bool(zc["copied"].notna().all())
-    received = samples["received_bytes"].dropna()
-    sent = samples.loc[received.index, "sent_total_bytes"].sum()
-    cpu = (samples["cpu_user_ns"] + samples["cpu_sys_ns"]).sum()
-    requests = samples["requests"].sum()
+    zc = samples["notifications"] > 0
+    notifications = int(samples["notifications"].sum())
+    copied = samples["copied"][zc]
+    known = notifications > 0 and bool(copied.notna().all())
+    received = samples["received_bytes"].notna()
+    sent = int(samples["sent_total_bytes"][received].sum())
+    taken = int(samples["received_bytes"].sum())
+    cpu = int(samples["cpu_user_ns"].sum()) + int(samples["cpu_sys_ns"].sum())
+    requests = int(samples["requests"].sum())
     return {
-        "copied_share": int(zc["copied"].sum()) / notifications if known else pd.NA,
-        "delivered_share": int(received.sum()) / int(sent) if sent else pd.NA,
-        "cpu_ns_per_request": float(cpu) / float(requests) if requests else math.nan,
+        "copied_share": int(copied.sum()) / notifications if known else pd.NA,
+        "delivered_share": taken / sent if sent else pd.NA,
+        "cpu_ns_per_request": cpu / requests if requests else math.nan,
         "notifications": notifications,
     }
 
@@ -292,7 +294,11 @@ def v5_shaped(run: Run, table_name: str) -> str:
         InputError: there is no such published table.
 
     """
-    frame = summary(run)
+    return shaped(summary(run), table_name)
+
+
+def shaped(frame: pd.DataFrame, table_name: str) -> str:
+    """Return what `v5_shaped` does, from what `summary` returned."""
     if table_name == "feb2025-selftest":
         return _selftest_shaped(frame, table_name)
     claims = published.claims()

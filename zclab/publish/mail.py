@@ -43,11 +43,11 @@ def render(run: Run, report_id: str) -> str:
         HEADERS,
         *_partial(run),
         _summary(frame),
-        _bullets(claims.verdict_sentences(run)[0 if run.complete else 1 :]),
+        _bullets(claims.sentences(run, frame)[0 if run.complete else 1 :]),
         _system(run),
-        *_tables(run, frame),
+        *_tables(frame),
         *_warnings(run, frame),
-        [NOT_SHOWN, *_bullets(_not_shown(run, frame))],
+        [NOT_SHOWN, *_bullets(_not_shown(frame))],
         _reproduce(run, report_id),
     ]
     return "\n\n".join(_ascii("\n".join(lines)) for lines in sections) + "\n"
@@ -231,7 +231,7 @@ def _version(run: Run) -> str:
     return str(lookup(run.host, "software", "zclab") or "")
 
 
-def _tables(run: Run, frame: pd.DataFrame) -> Iterator[list[str]]:
+def _tables(frame: pd.DataFrame) -> Iterator[list[str]]:
     """Yield caption and table, alternating: v5-shaped ones, then every point."""
     for name, title in (
         ("v5-dummy", "Against v5's dummy table, requests/s"),
@@ -244,7 +244,7 @@ def _tables(run: Run, frame: pd.DataFrame) -> Iterator[list[str]]:
         if not rows["arm"].isin(set(arms.values())).any():
             continue
         yield _caption(title, rows, _names(name))
-        yield table.v5_shaped(run, name).splitlines()
+        yield table.shaped(frame, name).splitlines()
     keys = ["path", "protocol", "family", "batch"]
     for _, rows in frame.groupby(keys, sort=False):
         zc = rows[rows["notifications"] > 0]
@@ -297,9 +297,9 @@ def _warnings(run: Run, frame: pd.DataFrame) -> Iterator[list[str]]:
         yield ["Warnings:", *_bullets(texts)]
 
 
-def _not_shown(run: Run, frame: pd.DataFrame) -> Iterator[str]:
+def _not_shown(frame: pd.DataFrame) -> Iterator[str]:
     """Yield what a reader may miss, computed from what the run lacks."""
-    rows = claims.compare(run)
+    rows = claims.compared(frame)
     yield f"v5's NIC table: {published.NO_NIC}, nor its remark on TCP over one."
     yield f"v5's zc column: {published.NO_TWIN}."
     tcp = rows[rows["table"] == "v5-tcp-localhost"]

@@ -1,0 +1,404 @@
+"""Published rows against synthetic runs whose true effects are known."""
+
+import math
+import re
+from pathlib import Path as Folder
+
+import pandas as pd
+import pytest
+import samples
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zclab import store
+from zclab.errors import DataError
+from zclab.explain import claims, published
+from zclab.params import Path, Point
+
+ROOT = Folder(__file__).resolve().parents[1]
+SEED = ROOT / "tests" / "data" / "seed-tables.txt"
+
+# The gains that would reproduce every comparable row, from the tables themselves.
+PUBLISHED = published.claims().set_index(["table", "io_size_bytes", "column"])[
+    "published_percent"
+]
+
+
+def as_published(point: Point, arm: str) -> float:
+    """Return the published gain of a point's arm, 0 where none is."""
+    for name, twin in published.TWINS.items():
+        for column, its_arm in twin.arms.items():
+            key = (name, point.io_size_bytes, column)
+            if its_arm == arm and twin.path == point.path and key in PUBLISHED.index:
+                return float(PUBLISHED[key])
+    return 0.0
+
+
+@pytest.fixture(scope="module")
+def faithful(tmp_path_factory: pytest.TempPathFactory) -> store.Run:
+    """Return a run in which every effect is the published one."""
+    return samples.make(tmp_path_factory.mktemp("runs"), gain=as_published)
+
+
+def by_claim(run: store.Run) -> pd.DataFrame:
+    return claims.compare(run).set_index("claim")
+
+
+def seed_cells() -> list[tuple[float, float | None]]:
+    """Return (value, printed percent) of every cell of the quoted tables."""
+    found: list[tuple[float, float | None]] = []
+    for line in SEED.read_text().splitlines():
+        if re.match(r"\d+ \|", line):
+            for cell in line.split("|")[1:]:
+                value, percent = re.fullmatch(
+                    r"(\d+)(?: \(([-+][\d.]+)%\))?", cell.strip()
+                ).groups()  # type: ignore[union-attr]
+                found.append((float(value), float(percent) if percent else None))
+        elif match := re.fullmatch(r"(?:NONZC|ZC|ZC_FIXED|MIXED) (\d+)", line):
+            found.append((float(match[1]), None))
+    return found
+
+
+def test_the_reference_tables_are_the_mails_numbers() -> None:
+    """Cell by cell, in order within its value, nothing more and nothing less."""
+    cells = published.cells()
+    percents = [
+        None if math.isnan(percent) else percent
+        for percent in cells["printed_gain_percent"]
+    ]
+    ours = list(zip(cells["value"], percents, strict=True))
+
+    assert sorted(ours, key=str) == sorted(seed_cells(), key=str)
+    assert len(ours) == 12 + 12 + 4 + 4
+
+
+def test_each_size_and_column_is_the_mails() -> None:
+    """A value stands at the size, and under the column, that it has in the mail."""
+    cells = published.cells()
+    text = SEED.read_text()
+    columns = ["non-zc", "zc", "zc + flush"]
+    for cell in cells[cells["table"] != "feb2025-selftest"].itertuples():
+        line = re.search(
+            rf"^{cell.io_size_bytes} \|.*\b{cell.value:.0f}\b.*$", text, re.M
+        )
+        assert line is not None, cell
+        place = columns.index(cell.column) + 1
+        assert line[0].split("|")[place].split()[0] == f"{cell.value:.0f}"
+    for cell in cells[cells["table"] == "feb2025-selftest"].itertuples():
+        assert f"\n{cell.column} {cell.value:.0f}\n" in text
+
+
+def test_every_cell_names_its_mail() -> None:
+    """The Message-IDs are those above the quoted tables."""
+    ids = set(re.findall(r"^Message-ID: <(.*)>$", SEED.read_text(), re.M))
+
+    assert set(published.cells()["message_id"]) == ids
+
+
+def test_printed_percents_are_those_of_the_values() -> None:
+    """To within a point: the mail cuts one off and rounds another oddly."""
+    rows = published.claims()
+    printed = rows[rows["printed"]]
+    ratio = (printed["value"] / printed["baseline_value"] - 1) * 100
+
+    assert len(printed) == 16
+    assert (ratio - printed["published_percent"]).abs().max() < 1
+
+
+def test_published_numbers_are_typed_nowhere_else() -> None:
+    """Neither code nor notebooks repeat a published value."""
+    values = {f"{value:.0f}" for value in published.cells()["value"]}
+    pattern = re.compile(rf"(?<![\w.])({'|'.join(sorted(values))})(?![\w.])")
+    files = [*ROOT.glob("zclab/**/*.py"), *ROOT.glob("notebooks/*.ipynb")]
+    found = {
+        f"{path.relative_to(ROOT)}: {number}"
+        for path in files
+        for number in pattern.findall(path.read_text())
+    }
+
+    assert found == set()
+    assert len(files) > 10
+
+
+@pytest.mark.parametrize(
+    ("said", "low", "center", "high", "expected"),
+    [
+        (71, 69, 70, 71, claims.REPRODUCED),
+        (71, 50, 52, 54, claims.REPRODUCED),  # within a quarter of 71
+        (71, 20, 22, 24, claims.DIRECTION_ONLY),
+        (4, 5, 6, 7, claims.REPRODUCED),
+        (4, 10, 11, 12, claims.DIRECTION_ONLY),  # over 5 points away
+        (4, -3, -2, -1, claims.CONTRADICTED),
+        (-29, 1, 2, 3, claims.CONTRADICTED),
+        (0.4, -3, -2, -1, claims.CONTRADICTED),  # tiny, and still under the rule
+        (0.4, 1, 2, 3, claims.REPRODUCED),
+        (71, -1, 20, 41, claims.UNDECIDED),
+        (71, 0.1, 0.2, 0.4, claims.UNDECIDED),  # within the floor of 0.5
+        (-4, -0.4, -0.2, -0.1, claims.UNDECIDED),
+        (4, -math.inf, 4, math.inf, claims.UNDECIDED),
+    ],
+)
+def test_the_rule(
+    said: float, low: float, center: float, high: float, expected: str
+) -> None:
+    """The written rule, case by case."""
+    word = claims.verdict(said, low, center, high, floor=0.5, least=5)
+
+    assert word == expected
+
+
+@given(
+    st.floats(-90, 300),
+    st.floats(-90, 300),
+    st.floats(0, 20),
+    st.floats(0, 5),
+)
+def test_the_rule_is_symmetric_in_sign(
+    said: float, center: float, half: float, floor: float
+) -> None:
+    """Turning both effects round never changes the verdict."""
+    if said == 0 or center == 0:
+        return
+    there = claims.verdict(
+        said, center - half, center, center + half, floor=floor, least=5
+    )
+    back = claims.verdict(
+        -said, -center - half, -center, -center + half, floor=floor, least=5
+    )
+
+    assert there == back
+
+
+def test_a_faithful_run_reproduces_what_can_be_compared(faithful: store.Run) -> None:
+    """Four dummy rows and three selftest rows; the others say why not."""
+    rows = by_claim(faithful)
+    dummy = rows.loc[[name for name in rows.index if name.endswith("zc+flush")]]
+    dummy = dummy[dummy["table"] == "v5-dummy"]
+
+    assert set(dummy["verdict"]) == {claims.REPRODUCED}
+    assert set(rows.loc[rows["table"] == "feb2025-selftest", "verdict"]) == {
+        claims.REPRODUCED
+    }
+    assert len(rows) == 21
+
+
+def test_the_opposite_run_contradicts(tmp_path: Folder) -> None:
+    """With every sign turned, all comparable rows are contradicted."""
+    run = samples.make(
+        tmp_path,
+        gain=lambda point, arm: -as_published(point, arm) / 2,
+        noise=0.002,
+    )
+    rows = claims.compare(run)
+    judged = rows[~rows["verdict"].isin([claims.NOT_COMPARABLE, claims.NOT_MEASURED])]
+
+    assert len(judged) == 7
+    assert set(judged["verdict"]) == {claims.CONTRADICTED}
+
+
+def test_the_nic_is_not_measured_and_v5s_zc_has_no_twin(faithful: store.Run) -> None:
+    """Neither gets a number of ours, and both say why."""
+    rows = by_claim(faithful)
+    nic = rows[rows["table"] == "v5-nic"]
+    zc = rows[(rows["table"] == "v5-dummy") & (rows["column"] == "zc")]
+
+    assert set(nic["verdict"]) == {claims.NOT_MEASURED}
+    assert nic["reason"].str.contains("no NIC path").all()
+    assert set(zc["verdict"]) == {claims.NOT_COMPARABLE}
+    assert zc["reason"].str.contains("one per request").all()
+    assert nic["gain_percent"].isna().all()
+    assert zc["gain_percent"].isna().all()
+
+
+def test_tcp_on_localhost_shows_our_number_and_no_verdict_on_it(
+    faithful: store.Run,
+) -> None:
+    """All notifications say copied there, so it is not what v5 measured."""
+    row = by_claim(faithful).loc["v5-tcp-localhost/4096/zc"]
+
+    assert row["verdict"] == claims.NOT_COMPARABLE
+    assert "every notification says copied" in row["reason"]
+    assert row["gain_percent"] == pytest.approx(48, abs=1)
+    assert math.isnan(row["published_saved_ns"])
+
+
+def test_a_copied_sink_is_not_compared(tmp_path: Folder) -> None:
+    """Where a tap or a small MTU makes the sink copy, the numbers are no zerocopy."""
+    run = samples.make(tmp_path, gain=as_published, copied={"sink": 1.0})
+    row = by_claim(run).loc["v5-dummy/8000/zc+flush"]
+    text = " ".join(claims.verdict_sentences(run))
+
+    assert row["verdict"] == claims.NOT_COMPARABLE
+    assert "100%" in row["reason"]
+    assert "Was it zerocopy on sink? No" in text
+    assert "the kernel copied these" in text
+    assert "The copied shares do not explain" in text
+
+
+def test_published_ns_saved_come_from_requests_per_second(
+    faithful: store.Run,
+) -> None:
+    """8000 B on the dummy device saved 320 ns with a notification per request."""
+    rows = by_claim(faithful)
+
+    assert rows.loc["v5-dummy/8000/zc+flush", "published_saved_ns"] == pytest.approx(
+        319.7, abs=0.1
+    )
+    assert rows.loc["v5-dummy/8000/zc", "published_saved_ns"] == pytest.approx(
+        352.0, abs=0.1
+    )
+    selftest = rows[rows["table"] == "feb2025-selftest"]
+    assert selftest["published_saved_ns"].isna().all()
+    assert set(selftest["verdict_ns"]) == {""}
+
+
+def test_the_selftests_ratios_are_those_of_its_rates(faithful: store.Run) -> None:
+    """ZC, ZC_FIXED and MIXED lose 29.5, 24.9 and 24.2 percent."""
+    rows = by_claim(faithful)
+    said = rows.loc[rows["table"] == "feb2025-selftest", "published_percent"]
+
+    assert said.to_list() == pytest.approx([-29.5, -24.9, -24.2], abs=0.05)
+
+
+def test_a_selftest_point_with_another_batch_is_no_twin(tmp_path: Folder) -> None:
+    """The mail states -n 64, so batch 8 does not stand in for it."""
+    only = [point for point in samples.points() if point.path is Path.VETH]
+    other = Point(
+        path=Path.VETH,
+        protocol=only[0].protocol,
+        family=only[0].family,
+        io_size_bytes=only[0].io_size_bytes,
+        batch=8,
+    )
+    run = samples.make(tmp_path, plan_points=(other,), planned=8)
+    row = by_claim(run).loc["feb2025-selftest/65435/ZC"]
+
+    assert row["verdict"] == claims.NOT_MEASURED
+    assert "batch 64" in row["reason"]
+
+
+def test_sentences_of_a_faithful_run_say_all_of_it(faithful: store.Run) -> None:
+    """Wins, losses, copied by path, both mails and the cause, in this order."""
+    sentences = claims.verdict_sentences(faithful)
+    text = "\n".join(sentences)
+    order = [
+        "wins on sink",
+        "loses on veth",
+        "zerocopy on sink? Yes: 0% of",
+        "zerocopy on veth? No: 100% of",
+        "Against v5's dummy table",
+        "Against the February 2025 selftest",
+        "skb_orphan_frags_rx",
+    ]
+
+    assert [text.index(part) for part in order] == sorted(
+        text.index(part) for part in order
+    )
+    assert "partial" not in text
+    assert text.isascii()
+
+
+def test_every_claimed_effect_has_its_interval_and_n(faithful: store.Run) -> None:
+    """No sentence gives a gain without an interval beside it, or without an n."""
+    for sentence in claims.verdict_sentences(faithful):
+        own = re.sub(r"[-+][\d.]+% then", "", sentence)
+        gains = re.findall(r"[-+][\d.]+%", own)
+        intervals = re.findall(r"[-+][\d.]+% \[", own)
+        assert len(gains) == len(intervals), sentence
+        assert not gains or "n=" in sentence
+
+
+def test_what_is_not_there_is_not_claimed(tmp_path: Folder) -> None:
+    """Without any effect there are no wins, no losses and no verdict but undecided."""
+    run = samples.make(tmp_path, gain=lambda point, arm: 0.0, seed=4)
+    rows = claims.compare(run)
+    words = set(rows["verdict"]) - {claims.NOT_COMPARABLE, claims.NOT_MEASURED}
+    text = " ".join(claims.verdict_sentences(run))
+
+    assert words == {claims.UNDECIDED}
+    assert "No difference found" in text
+    assert text.count("wins at no measured point") == 1
+    assert text.count("loses at no measured point") == 1
+
+
+def test_a_win_on_veth_is_said_but_not_called_zerocopy(tmp_path: Folder) -> None:
+    """The words follow the numbers, not the expectation."""
+    run = samples.make(tmp_path, gain=lambda point, arm: 20.0 * ("zc" in arm))
+    text = " ".join(claims.verdict_sentences(run))
+
+    assert "wins on veth" in text
+    assert "but the kernel copied these (100%)" in text
+    assert "loses at no measured point" in text
+
+
+def test_an_unknown_copied_share_is_said(tmp_path: Folder) -> None:
+    """On a kernel before 6.2 nothing is claimed about copies, nor about the cause."""
+    nothing: dict[str, float | None] = {"sink": None, "veth": None, "lo": None}
+    run = samples.make(tmp_path, copied=nothing)
+    text = " ".join(claims.verdict_sentences(run))
+
+    assert text.count("Unknown: the kernel does not report it") == 3
+    assert "Why is open" in text
+    assert "skb_orphan_frags_rx" not in text
+
+
+def test_a_tcp_share_below_all_is_explained(tmp_path: Folder) -> None:
+    """Since 6.10 a TCP share counts sends that shared an skb; the words say so."""
+    run = samples.make(tmp_path, copied={"lo": 0.77})
+    text = " ".join(claims.verdict_sentences(run))
+
+    assert "zerocopy on lo? In part" in text
+    assert "shared an skb" in text
+
+
+def test_a_partial_run_says_so_first(tmp_path: Folder) -> None:
+    """And compares what it has."""
+    run = samples.make(tmp_path, planned=20, stop_after=90)
+    sentences = claims.verdict_sentences(run)
+
+    assert sentences[0].startswith("This run is partial: 90 of 180 planned blocks")
+    assert len(claims.compare(run)) == 21
+
+
+def test_one_block_decides_nothing(tmp_path: Folder) -> None:
+    """A run stopped after one block has no verdict and no wins."""
+    run = samples.make(tmp_path, stop_after=1)
+    rows = by_claim(run)
+
+    assert rows.loc["v5-dummy/600/zc+flush", "verdict"] == claims.UNDECIDED
+    assert "no interval yet" in rows.loc["v5-dummy/600/zc+flush", "reason"]
+    assert "wins at no measured point" in " ".join(claims.verdict_sentences(run))
+
+
+@pytest.mark.parametrize("index", range(9))
+def test_each_point_alone_can_be_told(tmp_path: Folder, index: int) -> None:
+    """Any single point makes a report: nothing relies on another being there."""
+    run = samples.make(
+        tmp_path, plan_points=(samples.points()[index],), planned=6, host={}
+    )
+    sentences = claims.verdict_sentences(run)
+
+    assert all(sentence.endswith(".") for sentence in sentences)
+    assert len(claims.compare(run)) == 21
+
+
+def test_a_missing_table_says_how_to_get_it_back(
+    tmp_path: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line with what, where and what to do."""
+    monkeypatch.setattr(published, "folder", lambda: tmp_path)
+
+    with pytest.raises(DataError, match=r"v5-dummy.csv is missing; .*git checkout"):
+        published.cells()
+
+
+@pytest.mark.parametrize("text", ["table,row\nv5-dummy,1\n", "a,b\n1,2,3\n4\n", ""])
+def test_a_damaged_table_is_refused(
+    tmp_path: Folder, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """Wrong columns, ragged lines and an empty file name the file."""
+    (tmp_path / "v5-dummy.csv").write_text(text)
+    monkeypatch.setattr(published, "folder", lambda: tmp_path)
+
+    with pytest.raises(DataError, match=r"v5-dummy\.csv"):
+        published.cells()

@@ -1,0 +1,279 @@
+"""The tables of a run, on synthetic runs with known effects."""
+
+import dataclasses
+import math
+import time
+from pathlib import Path as Folder
+
+import numpy as np
+import pandas as pd
+import pytest
+import samples
+
+from zclab import stats, store
+from zclab.errors import InputError
+from zclab.explain import published, table
+from zclab.params import Mode, Path, Point, Protocol
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> store.Run:
+    return samples.make(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def frame(run: store.Run) -> pd.DataFrame:
+    return table.summary(run)
+
+
+def one_point(path: Path = Path.SINK, size: int = 1200) -> tuple[Point, ...]:
+    return (
+        Point(
+            path=path,
+            protocol=Protocol.UDP,
+            family=4,
+            io_size_bytes=size,
+            batch=8,
+        ),
+    )
+
+
+def test_there_is_one_row_per_point_and_arm(
+    run: store.Run, frame: pd.DataFrame
+) -> None:
+    """The rows are the plan's points in order, each with its arms in order."""
+    expected = [(p.name, arm) for p in run.plan.points for arm in p.arms]
+
+    assert expected == list(zip(frame["point"], frame["arm"], strict=True))
+    assert (frame["n"] == run.plan.blocks).all()
+
+
+def test_known_effects_are_found(frame: pd.DataFrame) -> None:
+    """Every synthetic effect lies in its interval, give or take one in twenty."""
+    zc = frame[frame["arm"].isin(samples.GAINS["sink"])]
+    truth = np.array([samples.GAINS[r.path][r.arm] for r in zc.itertuples()])
+    inside = (zc["gain_low"] <= truth) & (truth <= zc["gain_high"])
+
+    assert inside.mean() > 0.8
+    assert zc["gain_percent"].to_numpy() == pytest.approx(truth, abs=1.0)
+    assert set(zc["finding"]) == {table.FASTER, table.SLOWER}
+
+
+def test_the_baseline_has_no_gain_and_the_control_no_finding(
+    frame: pd.DataFrame,
+) -> None:
+    """Send is compared with nothing; A/A shows no difference by its own floor."""
+    assert frame.loc[frame["arm"] == "send", "gain_percent"].isna().all()
+    control = frame[frame["arm"] == "control"]
+    assert set(control["finding"]) == {table.NO_DIFFERENCE}
+    ends = control[["gain_low", "gain_high"]].abs().max(axis=1)
+    assert ends.to_list() == control["floor_percent"].to_list()
+
+
+def test_the_summary_agrees_with_stats_on_the_samples(
+    run: store.Run, frame: pd.DataFrame
+) -> None:
+    """One row, computed by hand from the samples, is what the summary says."""
+    point = run.plan.points[0].name
+    mine = run.samples[run.samples["point"] == point].sort_values("block")
+    arm = mine.loc[mine["arm"] == "send_zc", "ns_per_request"].to_numpy()
+    base = mine.loc[mine["arm"] == "send", "ns_per_request"].to_numpy()
+    row = frame[(frame["point"] == point) & (frame["arm"] == "send_zc")].iloc[0]
+
+    assert stats.gain_percent(arm, base).low == row["gain_low"]
+    assert stats.saved_ns(arm, base).high == row["saved_high"]
+    assert np.median(arm) == row["ns_per_request"]
+    assert 1e9 / np.median(arm) == pytest.approx(row["requests_per_s"])
+
+
+def test_the_order_of_the_samples_does_not_matter(run: store.Run) -> None:
+    """Pairing goes by block number, not by the row's place in the file."""
+    shuffled = run.samples.sample(frac=1, random_state=1)
+    other = dataclasses.replace(run, samples=shuffled)
+
+    pd.testing.assert_frame_equal(table.summary(run), table.summary(other))
+
+
+def test_copied_share_is_over_notifications(frame: pd.DataFrame) -> None:
+    """It is 0 on the sink, 1 where all say copied, and missing for plain sends."""
+    zc = frame[frame["notifications"] > 0]
+
+    assert {0.0} == set(zc.loc[zc["path"] == "sink", "copied_share"])
+    assert {1.0} == set(zc.loc[zc["path"] != "sink", "copied_share"])
+    assert frame.loc[frame["mode"] == "send", "copied_share"].isna().all()
+
+
+def test_an_unknown_copied_share_stays_unknown(tmp_path: Folder) -> None:
+    """On a kernel that does not report it, the share is missing, never zero."""
+    run = samples.make(
+        tmp_path, plan_points=one_point(), planned=8, copied={"sink": None}
+    )
+    frame = table.summary(run)
+
+    assert frame["copied_share"].isna().all()
+    assert "unknown" in table.compact(run, "sink")["copied"].to_list()
+
+
+def test_too_few_blocks_decide_nothing(tmp_path: Folder) -> None:
+    """With five blocks there is no interval, no finding, and a warning."""
+    run = samples.make(tmp_path, plan_points=one_point(), planned=5)
+    frame = table.summary(run)
+    zc = frame[frame["arm"] == "send_zc_fixed"].iloc[0]
+
+    assert zc["finding"] == table.NO_DIFFERENCE
+    assert "needs 6 blocks" in zc["warnings"]
+    assert "too small" in table.gain_text(zc)
+
+
+def test_counters_that_should_be_zero_become_warnings(tmp_path: Folder) -> None:
+    """-EAGAIN, short sends, overflows and lost notifications are told with the row."""
+    run = samples.make(tmp_path, plan_points=one_point(), planned=8)
+    row = run.samples.index[run.samples["arm"] == "send_zc"][0]
+    run.samples.loc[row, ["eagain", "short_sends", "cq_overflow"]] = [3, 2, 1]
+    run.samples.loc[row, "notifications"] -= 1
+    frame = table.summary(run).set_index("arm")
+
+    said = frame.loc["send_zc", "warnings"]
+    assert "3 completions with -EAGAIN; 2 short sends; 1 CQEs overflowed" in said
+    assert "notifications for" in said
+    assert frame.loc["send_zc_fixed", "warnings"] == ""
+
+
+def test_a_sample_without_requests_is_left_out_and_told(tmp_path: Folder) -> None:
+    """A slice in which nothing completed does not become an infinite cost."""
+    run = samples.make(tmp_path, plan_points=one_point(), planned=8)
+    row = run.samples.index[run.samples["arm"] == "send_zc"][0]
+    run.samples.loc[row, ["requests", "ns_per_request"]] = [0, math.inf]
+    frame = table.summary(run).set_index("arm")
+
+    assert frame.loc["send_zc", "n"] == 7
+    assert "1 samples without a completed request" in frame.loc["send_zc", "warnings"]
+
+
+def test_a_partial_run_shows_the_points_it_has(tmp_path: Folder) -> None:
+    """Points that were never reached have no row."""
+    run = samples.make(tmp_path, planned=8, stop_after=1)
+
+    assert {run.plan.points[0].name} == set(table.summary(run)["point"])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "floor", "expected"),
+    [
+        (1.0, 2.0, 0.5, table.FASTER),
+        (-2.0, -1.0, 0.5, table.SLOWER),
+        (-1.0, 2.0, 0.5, table.NO_DIFFERENCE),
+        (0.1, 0.4, 0.5, table.NO_DIFFERENCE),
+        (-0.4, -0.1, 0.5, table.NO_DIFFERENCE),
+        (0.1, 0.6, 0.5, table.FASTER),
+        (0.1, 0.6, math.inf, table.NO_DIFFERENCE),
+    ],
+)
+def test_a_finding_leaves_out_zero_and_the_noise_floor(
+    low: float, high: float, floor: float, expected: str
+) -> None:
+    """An interval inside the control's reach shows nothing, either side of zero."""
+    gain = stats.Interval(center=(low + high) / 2, low=low, high=high, n=10)
+
+    assert expected == table.finding(gain, floor)
+
+
+DUMMY = """\
+IO size | non-zc |         zc + flush, 95% interval | copied |   v5
+   8000 |      - |                                - |      - | +71%
+   4000 |      - |                                - |      - | +16%
+   1200 | 612745 | 857843 (+40.0%)   [+40.0, +40.0] |     0% |  +6%
+    600 |      - |                                - |      - |  +4%"""
+
+
+def test_the_dummy_table_has_the_mails_shape(tmp_path: Folder) -> None:
+    """Golden text: our rates and gains, v5's percent beside, dashes where we lack."""
+    run = samples.make(tmp_path, plan_points=one_point(), planned=9, noise=1e-9)
+    run.samples["ns_per_request"] = 1632.0
+    run.samples.loc[run.samples["arm"] == "send_zc_fixed", "ns_per_request"] = (
+        1632.0 / 1.4
+    )
+
+    assert table.v5_shaped(run, "v5-dummy") == DUMMY
+
+
+@pytest.mark.parametrize("name", published.TWINS)
+def test_every_published_table_fits_a_mail(run: store.Run, name: str) -> None:
+    """Each shaped table is ASCII and at most 72 columns."""
+    lines = table.v5_shaped(run, name).splitlines()
+
+    assert all(line.isascii() and len(line) <= 72 for line in lines)
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def test_extreme_numbers_still_fit_a_mail(tmp_path: Folder) -> None:
+    """Millions of requests a second and gains over 100 % keep to 72 columns."""
+    run = samples.make(
+        tmp_path, planned=8, gain=lambda p, arm: 400.0 if "zc" in arm else 0.0
+    )
+    run.samples["ns_per_request"] /= 4
+    shaped = [table.v5_shaped(run, name) for name in published.TWINS]
+    rows = table.summary(run)
+    first = rows[rows["point"] == rows["point"].iloc[0]]
+
+    for text in (*shaped, table.gains(first)):
+        assert max(map(len, text.splitlines())) <= 72
+
+
+def test_an_unknown_table_is_refused_with_the_known_ones(run: store.Run) -> None:
+    """The message lists the tables there are."""
+    with pytest.raises(InputError, match="v5-dummy, v5-nic"):
+        table.v5_shaped(run, "v6")
+
+
+def test_the_compact_table_has_units_in_its_headers(run: store.Run) -> None:
+    """It is all strings, and empty for a path that was not measured."""
+    compact = table.compact(run, "veth")
+
+    assert {"ns/request", "gain vs send [95 %]", "copied"} <= set(compact.columns)
+    assert compact.map(lambda cell: isinstance(cell, str)).all(axis=None)
+    assert table.compact(run, "nic").empty
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [
+        (0.0, "0%"),
+        (1.0, "100%"),
+        (0.0004, "<0.1%"),
+        (0.9996, ">99.9%"),
+        (0.5, "50.0%"),
+        (pd.NA, "unknown"),
+    ],
+)
+def test_a_share_never_rounds_to_none_or_all(share: object, expected: str) -> None:
+    """0% and 100% mean exactly that."""
+    assert expected == table.share_text(share)
+
+
+def test_thirteen_thousand_samples_take_under_two_seconds(tmp_path: Folder) -> None:
+    """Loading and summarising a quick run is quick."""
+    folder = samples.make(tmp_path, planned=300).folder
+    begin = time.monotonic()
+    run = store.load(folder)
+    table.summary(run)
+    took = time.monotonic() - begin
+
+    assert len(run.samples) > 13_000
+    assert took < 2
+
+
+def test_modes_are_those_of_the_plan(tmp_path: Folder) -> None:
+    """A point with two modes has these and the control."""
+    point = Point(
+        path=Path.LO,
+        protocol=Protocol.TCP,
+        family=4,
+        io_size_bytes=1200,
+        batch=1,
+        modes=(Mode.SEND, Mode.SEND_ZC),
+    )
+    run = samples.make(tmp_path, plan_points=(point,), planned=8)
+
+    assert table.summary(run)["arm"].to_list() == ["send", "send_zc", "control"]
+    assert "-" in table.v5_shaped(run, "v5-tcp-localhost")
