@@ -149,6 +149,11 @@ def _stamped(place: Place) -> "dict[str, str]":
     return stamp if isinstance(stamp, dict) else {}
 
 
+def write_stamp(root: Path, place: Place) -> None:
+    """Say what the environment was made from, once it is complete."""
+    place.stamp.write_text(json.dumps(fingerprint(root, place), indent=2) + "\n")
+
+
 def is_ready(root: Path, place: Place) -> bool:
     """Tell whether the environment is complete and made from today's files."""
     return (
@@ -193,25 +198,24 @@ def choose_interpreter(place: Place, environ: "dict[str, str]") -> Path:
     The environment's own comes first, so that `make setup` under another Python
     does not rebuild what already works.
     """
-    candidates = [place.python]
-    if not place.is_conda:
-        candidates.append(Path(sys.executable))
-        for minor in range(NEWEST, OLDEST - 1, -1):
-            for folder in environ.get("PATH", "").split(os.pathsep):
-                candidates.append(Path(folder) / f"python3.{minor}")
+    if place.is_conda:
+        if base_interpreter(place.python) is None:
+            raise SetupError(f"{FIT}, this conda environment has none; {CONDA_CURE}")
+        return place.python
+    candidates = [place.python, Path(sys.executable)]
+    for minor in range(NEWEST, OLDEST - 1, -1):
+        for folder in environ.get("PATH", "").split(os.pathsep):
+            candidates.append(Path(folder) / f"python3.{minor}")
     for candidate in candidates:
         found = base_interpreter(candidate) if candidate.exists() else None
         if found is not None:
             return found
-    if place.is_conda:
-        raise SetupError(f"{FIT}, this conda environment has none; {CONDA_CURE}")
     raise SetupError(f"{FIT}, none is in PATH; install python3.{NEWEST} or use conda")
 
 
 def hand_over(python: Path, environ: "dict[str, str]") -> None:
-    """Go on as another Python, unless that is this very one outside any venv."""
-    is_this = Path(sys.executable).resolve() == python.resolve()
-    if (is_this and sys.prefix == sys.base_prefix) or HANDED_OVER in environ:
+    """Go on as another Python, at most once; never as that of a venv to be made."""
+    if Path(sys.executable) == python or HANDED_OVER in environ:
         return
     sys.stderr.flush()
     script = str(Path(__file__).resolve())
@@ -382,7 +386,7 @@ def set_up(root: Path, place: Place) -> None:
         set_up_conda(root, place)
     else:
         set_up_venv(root, place, before)
-    place.stamp.write_text(json.dumps(fingerprint(root, place), indent=2) + "\n")
+    write_stamp(root, place)
 
 
 def set_up_conda(root: Path, place: Place) -> None:
@@ -457,7 +461,7 @@ def run(command: "list[str]", failure: str) -> None:
     done = subprocess.run(
         command,
         cwd=ROOT,
-        env=_child_environment(),
+        env=child_environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -490,7 +494,7 @@ def _pip_cache() -> Path:
     return ROOT / "build" / "pip-cache"
 
 
-def _child_environment() -> "dict[str, str]":
+def child_environment() -> "dict[str, str]":
     """Return this environment less what would lead pip or Python elsewhere."""
     environ = dict(os.environ)
     for name in ("PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX", HANDED_OVER):
