@@ -213,21 +213,19 @@ def signed(value: float, digits: int = 1) -> str:
     return text.replace("-", "+") if float(text) == 0 else text
 
 
-def gain_digits(value: float) -> str:
-    """Return a gain in percent with its sign: one digit below 100, none from there."""
-    return signed(value, 1 if abs(value) < 99.95 else 0)
-
-
 def gain_text(row: pd.Series) -> str:
-    """Return a gain with its interval, like `+21.8% [+21.4, +22.2]`."""
-    if math.isnan(row["gain_percent"]):
+    """Return a gain with its interval, like `+21.8% [+21.4, +22.2]`.
+
+    One digit after the point; none where one of the three reaches 100.
+    """
+    values = (row["gain_percent"], row["gain_low"], row["gain_high"])
+    if math.isnan(values[0]):
         return "-"
-    center = gain_digits(row["gain_percent"])
-    if math.isinf(row["gain_low"]) or math.isinf(row["gain_high"]):
-        return f"{center}% [n={row['n']} is too small]"
-    return (
-        f"{center}% [{gain_digits(row['gain_low'])}, {gain_digits(row['gain_high'])}]"
-    )
+    if math.isinf(values[1]) or math.isinf(values[2]):
+        return f"{signed(values[0])}% [n={row['n']} is too small]"
+    digits = 1 if max(map(abs, values)) < 99.95 else 0
+    center, low, high = (signed(value, digits) for value in values)
+    return f"{center}% [{low}, {high}]"
 
 
 def share_text(share: object) -> str:
@@ -326,7 +324,7 @@ def shaped(frame: pd.DataFrame, table_name: str) -> str:
 
 def _rate_text(row: pd.Series) -> str:
     gain, _, interval = gain_text(row).partition(" ")
-    return f"{row['requests_per_s']:.0f} ({gain}) {interval:>16}"
+    return f"{row['requests_per_s']:.0f} {f'({gain})':>8} {interval:>14}"
 
 
 def percent_text(value: float) -> str:
@@ -392,7 +390,8 @@ def gains(rows: pd.DataFrame) -> str:
 def _bare_gain(rows: pd.DataFrame, arm: str) -> str:
     if arm not in rows.index:
         return "-"
-    return gain_text(rows.loc[arm]).replace("%", "").replace(", ", ",")
+    text = gain_text(rows.loc[arm]).replace("%", "").replace(", ", ",")
+    return text.replace(" is too small", "")
 
 
 def compact(run: Run, path: str) -> pd.DataFrame:

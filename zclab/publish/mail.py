@@ -34,6 +34,7 @@ HEADERS = (
 SYSTEM = "System:"
 NOT_SHOWN = "Not shown:"
 REPRODUCE = "To reproduce:"
+COMMAND = "    "  # the indent of a command; its continuation lines have more
 
 
 def render(run: Run, report_id: str) -> str:
@@ -139,14 +140,21 @@ def _copied_word(path: object, shares: pd.Series) -> str:
 def _system(run: Run) -> list[str]:
     """Return the block of facts about the host; what was not recorded is left out."""
     facts = [
-        ("kernel", [*_facts(run, _KERNEL), _prefixed(run, "on", "hypervisor")]),
+        ("kernel", [*_facts(run, _KERNEL), _guest(run)]),
         ("cpu", _cpu(run)),
-        *((name, _path_facts(entry)) for name, entry in _paths(run).items()),
+        *((name, _path_facts(facts)) for name, facts in _paths(run).items()),
         ("sender", _sender(run)),
         ("run", [run.id, *_software(run)]),
     ]
-    lines = [_line(name, found) for name, found in facts if any(found)]
+    lines = [line for name, found in facts if (line := _line(name, found))]
     return [SYSTEM, *lines[: SYSTEM_LINES - 1]]
+
+
+def _guest(run: Run) -> str:
+    name = lookup(run.host, "hypervisor")
+    if not name:
+        return ""
+    return "in a VM" if name == "unnamed" else f"in a VM ({name})"
 
 
 _KERNEL = (("kernel", "release"), ("machine",), ("kernel", "version"))
@@ -163,52 +171,52 @@ def _prefixed(run: Run, prefix: str, *keys: str) -> str:
 
 
 def _line(name: str, facts: Iterable[str]) -> str:
-    """Return as many facts as fit one line; the important ones come first."""
+    """Return the facts that fit one line, the important ones first; maybe none."""
     line = f"  {name:<7}"
     empty = len(line)
     for fact in filter(None, facts):
         longer = f"{line} {fact}" if len(line) == empty else f"{line}, {fact}"
         if len(longer) <= COLUMNS:
             line = longer
-    return line
+    return line if len(line) > empty else ""
 
 
 def _cpu(run: Run) -> list[str]:
-    active = [
-        name
-        for name, text in (lookup(run.host, "cpu", "mitigations") or {}).items()
-        if str(text).startswith("Mitigation")
-    ]
+    online = lookup(run.host, "cpu", "online")
+    states = lookup(run.host, "cpu", "mitigations") or {}
+    active = [name for name in states if str(states[name]).startswith("Mitigation")]
     return [
         *_facts(run, [("cpu", "model")]),
-        f"{online} online" if (online := lookup(run.host, "cpu", "online")) else "",
+        f"{online} online" if online else "",
         _prefixed(run, "governor", "cpu", "governor"),
-        f"mitigations {len(active)}" if active else "",
         _prefixed(run, "clock", "clocksource"),
+        f"mitigations {'+'.join(active)}" if active else "",
     ]
 
 
 def _paths(run: Run) -> dict[str, dict[str, Any]]:
+    """Return the recorded facts of the paths, those of the plan first."""
     found = lookup(run.host, "paths") or {}
-    return {name: facts for name, facts in found.items() if isinstance(facts, dict)}
+    names = dict.fromkeys([*map(str, run.plan.paths), *found])
+    return {name: found[name] for name in names if isinstance(found.get(name), dict)}
 
 
 def _path_facts(path: dict[str, Any]) -> list[str]:
-    device = " ".join(str(path[key]) for key in ("kind", "device") if path.get(key))
     named = [
-        f"{label} {path[key]}"
+        f"{label}{path[key]}"
         for key, label in (
-            ("mtu", "mtu"),
-            ("qdisc", "qdisc"),
-            ("packet_taps", "taps"),
-            ("sender_cpu", "sender cpu"),
-            ("receiver_cpu", "receiver cpu"),
+            ("kind", ""),
+            ("mtu", "mtu "),
+            ("qdisc", "qdisc "),
+            ("packet_taps", "taps "),
+            ("sender_cpu", "sender cpu "),
+            ("receiver_cpu", "rx cpu "),
         )
         if path.get(key) is not None
     ]
     if "receiver" in path and path["receiver"] is None:
         named.append("no receiver")
-    return [device, *named]
+    return named
 
 
 def _sender(run: Run) -> list[str]:
@@ -288,13 +296,19 @@ def _copied_span(shares: pd.Series) -> str:
 
 
 def _warnings(run: Run, frame: pd.DataFrame) -> Iterator[list[str]]:
-    rows = frame[frame["warnings"] != ""]
-    texts = [
-        *run.warnings,
-        *(f"{row.point} {row.arm}: {row.warnings}" for row in rows.itertuples()),
-    ]
+    """Yield the warnings of the run and of its rows, each text once."""
+    rows: dict[str, list[str]] = {}
+    for row in frame[frame["warnings"] != ""].itertuples():
+        for text in str(row.warnings).split("; "):
+            rows.setdefault(text, []).append(f"{row.point} {row.arm}")
+    texts = [*run.warnings, *(f"{text} ({_few(at)})" for text, at in rows.items())]
     if texts:
         yield ["Warnings:", *_bullets(texts)]
+
+
+def _few(names: list[str]) -> str:
+    more = f" and {len(names) - 2} more" if len(names) > 3 else ""
+    return ", ".join(names[: 2 if more else 3]) + more
 
 
 def _not_shown(frame: pd.DataFrame) -> Iterator[str]:
@@ -305,10 +319,13 @@ def _not_shown(frame: pd.DataFrame) -> Iterator[str]:
     tcp = rows[rows["table"] == "v5-tcp-localhost"]
     yield f"v5's TCP on localhost as a verdict: {_lower(tcp.iloc[0]['reason'])}"
     for name in ("v5-dummy", "feb2025-selftest"):
-        title = published.twin(name).title
-        missing = rows[(rows["table"] == name) & (rows["verdict"] == "not measured")]
-        for _, row in missing.iterrows():
-            yield f"{title}, {row['io_size_bytes']} B {row['column']}: not measured."
+        missing = rows[
+            (rows["table"] == name) & (rows["verdict"] == claims.NOT_MEASURED)
+        ]
+        if not missing.empty:
+            cells = missing["io_size_bytes"].astype(str) + " B " + missing["column"]
+            title = published.twin(name).title
+            yield f"From {title}: {', '.join(cells)}; not measured."
     absent = [path for path in ("sink", "veth", "lo") if path not in set(frame["path"])]
     if absent:
         yield f"The paths {', '.join(absent)}: not in this run."
@@ -325,19 +342,44 @@ def _lower(text: str) -> str:
 
 
 def _reproduce(run: Run, report_id: str) -> list[str]:
-    commit = lookup(run.host, "software", "commit")
-    dirty = (
-        ", with uncommitted changes" if lookup(run.host, "software", "dirty") else ""
+    found = lookup(run.host, "software", "commit")
+    commit = str(found)[:12] if found else ""
+    dirty = " and uncommitted changes" if lookup(run.host, "software", "dirty") else ""
+    parts = joined.parts(run)
+    ids = ", ".join(part.id for part in parts)
+    facts = (
+        f"zclab {_version(run)} commit {commit or 'not recorded'}{dirty}; run {ids}; "
+        f"plan {parts[0].plan.hash[:12]}, {parts[0].plan.blocks} blocks a point."
     )
-    ids = ", ".join(part.id for part in joined.parts(run))
-    where = f"zclab {_version(run)} commit {str(commit or 'not recorded')[:12]}{dirty}"
     return [
         REPRODUCE,
-        *_wrap(f"{where}; run {ids}; plan {run.plan.hash[:12]}.", "  ", "  "),
-        f"    git checkout {str(commit)[:12] if commit else 'main'}",
-        f"    make report PROFILE={run.plan.profile}",
-        f"    make verify RUN={report_id}",
+        *_wrap(facts, "  ", "  "),
+        f"{COMMAND}git checkout {commit or 'main'}",
+        *_again(parts),
+        f"{COMMAND}make verify RUN={report_id}",
     ]
+
+
+def _again(parts: tuple[Run, ...]) -> list[str]:
+    """Return the command that takes the same plan again, continued where too long."""
+    text = " && ".join(_measure(part) for part in parts)
+    room = COLUMNS - len(COMMAND) - 4
+    lines = textwrap.wrap(text, room, break_on_hyphens=False, break_long_words=False)
+    first, *more = [f"{line} \\" for line in lines[:-1]] + lines[-1:]
+    return [COMMAND + first, *(f"{COMMAND}  {line}" for line in more)]
+
+
+def _measure(run: Run) -> str:
+    plan = run.plan
+    if plan.profile != "custom":
+        return f'make report PROFILE={plan.profile} ARGS="--seed {plan.seed}"'
+    point = plan.points[0]
+    sizes = ",".join(str(point.io_size_bytes) for point in plan.points)
+    return (
+        f"zclab measure --path {point.path} --protocol {point.protocol} "
+        f"--family {point.family} --sizes {sizes} --modes {','.join(point.modes)} "
+        f"--batch {point.batch} --blocks {plan.blocks} --seed {plan.seed}"
+    )
 
 
 def lint(text: str) -> list[str]:
@@ -382,13 +424,13 @@ def _lint_reproduce(lines: list[str] | None) -> Iterator[str]:
     if not lines:
         yield f"there is no '{REPRODUCE}' section"
         return
-    commands = [line for line in lines if line.startswith("    ")]
+    commands = [line for line in lines if re.match(rf"{COMMAND}\S", line)]
     if len(commands) != 3:
         yield f"'{REPRODUCE}' has {len(commands)} commands; it needs three"
     facts = " ".join(line.strip() for line in lines if line not in commands)
-    for fact in ("commit ", "run "):
-        if fact not in facts:
-            yield f"'{REPRODUCE}' does not name the {fact.strip()}"
+    for fact in ("commit", "run"):
+        if not re.search(rf"\b{fact} \w+", facts):
+            yield f"'{REPRODUCE}' does not name the {fact}"
 
 
 # What the caption before each table must say, and how it is recognised.

@@ -1,0 +1,203 @@
+"""The figures: what is drawn is what was measured, in the colours of the modes."""
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path as Folder
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import samples
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from zclab import stats, store
+from zclab.explain import figures, table
+from zclab.params import CONTROL, Mode
+
+mpl.use("Agg")
+
+ALL: tuple[Callable[[store.Run], Figure], ...] = (
+    figures.cost_by_size,
+    figures.gain,
+    figures.copied,
+    figures.why,
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> store.Run:
+    return samples.make(tmp_path_factory.mktemp("runs"), planned=20)
+
+
+@pytest.fixture(autouse=True)
+def _style() -> Iterator[None]:
+    with mpl.rc_context():
+        figures.use_style()
+        yield
+    plt.close("all")
+
+
+def words(figure: Figure) -> str:
+    """Return all text of a figure."""
+    return "\n".join(text.get_text() for text in figure.findobj(mpl.text.Text))
+
+
+def facets(figure: Figure) -> dict[str, Axes]:
+    """Return the axes by the first line of their titles."""
+    return {axes.get_title(): axes for axes in figure.axes}
+
+
+@pytest.mark.parametrize("draw", ALL)
+def test_a_figure_is_returned_and_not_left_open(
+    run: store.Run, draw: Callable[[store.Run], Figure]
+) -> None:
+    """A notebook shows the value; pyplot does not show it a second time."""
+    figure = draw(run)
+
+    assert isinstance(figure, Figure)
+    assert plt.get_fignums() == []
+    assert run.id in words(figure)
+
+
+@pytest.mark.parametrize("draw", ALL)
+def test_labels_do_not_overlap(
+    run: store.Run, draw: Callable[[store.Run], Figure]
+) -> None:
+    """No tick label of an axis touches its neighbour, no title another one."""
+    figure = draw(run)
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        labels = [t for t in axes.get_xticklabels() if t.get_text()]
+        boxes = [t.get_window_extent() for t in labels]
+        for left, right in pairwise(boxes):
+            assert not left.overlaps(right)
+    titles = [a.title.get_window_extent() for a in figure.axes if a.get_title()]
+    for left, right in pairwise(titles):
+        assert not left.overlaps(right)
+
+
+def test_cost_is_drawn_at_the_medians(run: store.Run) -> None:
+    """The line of send on the sink goes through its median ns per request."""
+    axes = facets(figures.cost_by_size(run))["sink\nUDP/IPv4, batch 8"]
+    frame = table.summary(run)
+    mine = frame[
+        (frame["path"] == "sink") & (frame["family"] == 4) & (frame["arm"] == "send")
+    ]
+    line = next(
+        line
+        for line in axes.get_lines()
+        if to_hex(line.get_color()) == figures.COLOURS["send"].lower()
+        and len(line.get_xdata())
+    )
+
+    assert line.get_xdata() == pytest.approx(mine["io_size_bytes"])
+    assert line.get_ydata() == pytest.approx(mine["ns_per_request"])
+    assert axes.get_xscale() == "log"
+    assert "[ns/request]" in axes.get_ylabel()
+
+
+def test_cost_needs_two_sizes(run: store.Run) -> None:
+    """Paths with one size have no facet; a run of such paths says so."""
+    titles = facets(figures.cost_by_size(run))
+
+    assert set(titles) == {"sink\nUDP/IPv4, batch 8", "lo\nTCP/IPv4, batch 1"}
+
+
+def test_gain_has_a_facet_per_path_and_protocol(run: store.Run) -> None:
+    """Veth, both sinks and lo are apart, and each has a zero line."""
+    figure = figures.gain(run)
+    titles = facets(figure)
+
+    assert len(titles) == 4
+    for axes in titles.values():
+        zero = [line for line in axes.get_lines() if set(line.get_ydata()) == {0}]
+        assert zero
+
+
+def test_gain_draws_the_interval_and_the_floor_of_stats(run: store.Run) -> None:
+    """Error bars end where stats says, the grey box is the control's interval."""
+    axes = facets(figures.gain(run))["veth\nUDP/IPv6, batch 64"]
+    frame = table.summary(run).set_index(["path", "arm"])
+    row = frame.loc[("veth", "send_zc")]
+    control = frame.loc[("veth", CONTROL)]
+    ends = [
+        (np.nanmin(line.get_ydata()), np.nanmax(line.get_ydata()))
+        for line in axes.get_lines()
+        if to_hex(line.get_color()) == figures.COLOURS["send_zc"].lower()
+    ]
+    box = axes.collections[0].get_paths()[0].vertices[:, 1]
+
+    assert any(
+        (row["gain_low"], row["gain_high"]) == pytest.approx(pair) for pair in ends
+    )
+    assert (box.min(), box.max()) == pytest.approx(
+        (control["gain_low"], control["gain_high"])
+    )
+
+
+def test_copied_bars_are_the_shares(run: store.Run) -> None:
+    """Nothing on the sink, all on veth and lo, and the numbers are written there."""
+    axes = figures.copied(run).axes[0]
+    heights = {round(bar.get_height()) for bars in axes.containers for bar in bars}
+
+    assert heights == {0, 100}
+    assert "0%" in words(axes.figure)
+
+
+def test_an_unknown_share_is_a_question_mark(tmp_path: Folder) -> None:
+    """Unknown is not drawn as zero without a word."""
+    run = samples.make(tmp_path, planned=8, copied={"sink": None})
+    figure = figures.copied(run)
+
+    assert "?: the kernel did not say" in words(figure)
+
+
+def test_why_sets_gain_beside_copies(run: store.Run) -> None:
+    """Two panels with veth and sink, titled with the point they share."""
+    figure = figures.why(run)
+    left, right = figure.axes
+
+    assert [t.get_text() for t in left.get_xticklabels()] == ["veth", "sink"]
+    assert [t.get_text() for t in right.get_xticklabels()] == ["veth", "sink"]
+    assert "65435 B over UDP/IPv6, batch 64" in words(figure)
+
+
+def test_one_colour_per_mode() -> None:
+    """Every mode and the control have one, no two the same."""
+    assert set(figures.COLOURS) == {*Mode, CONTROL}
+    assert len(set(figures.COLOURS.values())) == len(figures.COLOURS)
+
+
+@pytest.mark.parametrize("draw", ALL)
+@pytest.mark.parametrize("index", [0, 5, 7])
+def test_little_data_is_drawn_or_said_to_be_missing(
+    tmp_path: Folder, draw: Callable[[store.Run], Figure], index: int
+) -> None:
+    """One point with two blocks gives a figure or a sentence, not an error."""
+    point = samples.points()[index]
+    run = samples.make(tmp_path, plan_points=(point,), planned=2)
+    figure = draw(run)
+    figure.draw_without_rendering()
+
+    assert figure.axes
+
+
+def test_too_few_blocks_have_no_error_bar() -> None:
+    """Below six values the interval is not drawn."""
+    assert np.isnan(figures.interval([1.0, 2.0])).all()
+    found = stats.median_interval([1, 2, 3, 4, 5, 6])
+    assert figures.interval([1, 2, 3, 4, 5, 6]) == (found.low, found.high)
+
+
+@pytest.mark.parametrize("draw", ALL)
+def test_one_run_gives_one_file(
+    run: store.Run, draw: Callable[[store.Run], Figure], tmp_path: Folder
+) -> None:
+    """Drawn twice, the SVG is byte for byte the same."""
+    for name in ("a.svg", "b.svg"):
+        draw(run).savefig(tmp_path / name, metadata={"Date": None})
+
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()

@@ -1,0 +1,267 @@
+"""The mail: its form, its facts, and that nothing in it depends on the clock."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path as Folder
+
+import pytest
+import samples
+
+from zclab import store
+from zclab.params import Path, Point
+from zclab.publish import mail
+
+REPORT = "20261122T120000Z-host-0000-synthetic"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> store.Run:
+    return samples.make(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def text(run: store.Run) -> str:
+    return mail.render(run, REPORT)
+
+
+def paragraph(text: str, start: str) -> list[str]:
+    """Return the lines of the paragraph that begins with `start`."""
+    for part in text.split("\n\n"):
+        if part.startswith(start):
+            return part.rstrip("\n").split("\n")
+    raise AssertionError(f"no paragraph begins with {start!r}")
+
+
+def test_a_rendered_mail_has_no_problems(text: str) -> None:
+    """Render and lint agree."""
+    assert mail.lint(text) == []
+
+
+def test_the_mail_is_the_same_each_time(run: store.Run, text: str) -> None:
+    """Loaded again and rendered again it is byte for byte the same."""
+    assert mail.render(store.load(run.folder), REPORT) == text
+
+
+def test_the_headers_answer_the_thread(text: str) -> None:
+    """Subject first, then the lists, then what it replies to."""
+    headers = text.split("\n\n", maxsplit=1)[0].split("\n")
+
+    assert headers[0].startswith("Subject: Re: ")
+    assert "io-uring@vger.kernel.org" in headers[1]
+    assert headers[3].startswith("In-Reply-To: <408e230c-")
+
+
+def test_the_summary_is_wins_losses_and_copies(text: str) -> None:
+    """Three lines with the largest effects and the copied share of each path."""
+    wins, loses, copied = text.split("\n\n")[1].split("\n")
+
+    assert re.match(r"Wins 12/18.* \+4\d\.\d% \[", wins)
+    assert re.match(r"Loses 6/18.* -29\.\d% \[.*veth 65435 B", loses)
+    assert copied == (
+        "Zerocopy (copied share): sink yes (0%), veth no (100%), lo no (100%)"
+    )
+
+
+def test_losses_are_stated(text: str) -> None:
+    """The mail says where zerocopy loses, with the numbers."""
+    assert "Zerocopy send loses on veth" in text
+    assert "Zerocopy send loses on lo" in text
+
+
+def test_the_tables_show_v5s_percent_beside_ours(text: str) -> None:
+    """Each dummy row is there in the mail's shape."""
+    rows = [line for line in text.split("\n") if re.match(r" +8000 \| +\d+ \|", line)]
+
+    assert rows[0].rstrip().endswith("+71%")
+    assert "(+" in rows[0]
+
+
+def test_every_table_says_what_it_is(text: str) -> None:
+    """Path, protocol, family, batch, n, interval and copied share precede each."""
+    parts = [" ".join(part.split()) for part in text.split("\n\n")]
+    captions = [part for part in parts if " Path " in part]
+    tables = [part for part in text.split("\n\n") if " | " in part.split("\n")[0]]
+
+    assert len(tables) == 7
+    assert len([c for c in captions if "interval" in c and "n=40" in c]) == 7
+
+
+def test_what_is_not_shown_is_said(text: str) -> None:
+    """The NIC, v5's zc column, TCP on localhost and the limits of a sink."""
+    missing = " ".join(paragraph(text, mail.NOT_SHOWN))
+
+    for words in ("NIC", "zc column", "localhost", "upper bound", "Latency"):
+        assert words in missing
+    assert "not in this run" not in missing
+
+
+def test_absent_paths_are_said(tmp_path: Folder) -> None:
+    """What was not measured is told from the run, not from a fixed list."""
+    only = tuple(point for point in samples.points() if point.path is Path.VETH)
+    text = mail.render(samples.make(tmp_path, plan_points=only, planned=8), REPORT)
+    missing = " ".join(" ".join(paragraph(text, mail.NOT_SHOWN)).split())
+
+    assert "The paths sink, lo: not in this run." in missing
+    assert "8000 B zc + flush, 4000 B zc + flush" in missing
+    assert "upper bound" not in missing
+    assert mail.lint(text) == []
+
+
+def test_the_commands_name_commit_seed_and_report(text: str) -> None:
+    """Three commands that a stranger can copy."""
+    commands = [line.strip() for line in paragraph(text, mail.REPRODUCE)[-3:]]
+
+    assert commands == [
+        "git checkout 0123456789ab",
+        'make report PROFILE=synthetic ARGS="--seed 1"',
+        f"make verify RUN={REPORT}",
+    ]
+
+
+def test_a_partial_run_says_so_before_anything_else(tmp_path: Folder) -> None:
+    """The first paragraph after the headers counts the blocks."""
+    run = samples.make(tmp_path, planned=20, stop_after=90)
+    text = mail.render(run, REPORT)
+
+    assert text.split("\n\n")[1].startswith("PARTIAL RUN: 90 of 180")
+    assert "stopped by KeyboardInterrupt" in text
+    assert mail.lint(text) == []
+
+
+def test_warnings_reach_the_mail(tmp_path: Folder) -> None:
+    """What a row warns of is printed with the numbers."""
+    run = samples.make(tmp_path, planned=8)
+    run.samples.loc[run.samples["arm"] == "send_zc", "eagain"] = 1
+    text = mail.render(run, REPORT)
+
+    assert "8 completions with -EAGAIN" in " ".join(paragraph(text, "Warnings:"))
+
+
+@pytest.mark.parametrize("index", range(9))
+@pytest.mark.parametrize("blocks", [1, 8])
+def test_any_single_point_makes_a_mail(
+    tmp_path: Folder, index: int, blocks: int
+) -> None:
+    """With no facts of the host at all, and too few blocks, it is still a mail."""
+    run = samples.make(
+        tmp_path,
+        plan_points=(samples.points()[index],),
+        planned=blocks,
+        host={"alias": "host-0000"},
+    )
+
+    assert mail.lint(mail.render(run, REPORT)) == []
+
+
+def test_a_custom_plan_is_reproduced_by_its_options(tmp_path: Folder) -> None:
+    """Sizes, modes and seed are in the command, continued where it is too long."""
+    from dataclasses import replace
+
+    run = samples.make(tmp_path, planned=8, plan_points=samples.points(tcp=False)[:5])
+    custom = replace(run, plan=replace(run.plan, profile="custom"))
+    text = mail.render(custom, REPORT)
+    command = " ".join(
+        line.strip(" \\") for line in paragraph(text, mail.REPRODUCE)[2:-1]
+    )
+
+    assert "zclab measure --path sink --protocol udp --family 4" in command
+    assert "--sizes 600,1200,4000,8000,65507" in command
+    assert "--blocks 8 --seed 1" in command
+    assert mail.lint(text) == []
+
+
+def test_long_facts_of_a_host_are_left_out_not_cut(tmp_path: Folder) -> None:
+    """A line of the system block holds whole facts only, in ASCII."""
+    host = {
+        **samples.HOST,
+        "cpu": {"model": "Intel\u00ae Xeon\u00ae " + "x" * 30, "online": 96},
+        "kernel": {"release": "6.18.0", "version": "#1 SMP " + "y" * 80},
+    }
+    text = mail.render(samples.make(tmp_path, planned=6, host=host), REPORT)
+    system = paragraph(text, mail.SYSTEM)
+
+    assert "yyy" not in text
+    assert any("Intel? Xeon?" in line and "96 online" in line for line in system)
+    assert mail.lint(text) == []
+
+
+def without(start: str) -> Callable[[str], str]:
+    """Return an edit that drops the paragraph that begins with `start`."""
+
+    def edit(text: str) -> str:
+        parts = text.split("\n\n")
+        return "\n\n".join(part for part in parts if not part.startswith(start))
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("edit", "problem"),
+    [
+        (without("Subject"), "not a subject"),
+        (without("Wins"), "summary is not three lines"),
+        (without(mail.SYSTEM), "no 'System:' block"),
+        (without(mail.NOT_SHOWN), "no 'Not shown:'"),
+        (without(mail.REPRODUCE), "no 'To reproduce:'"),
+        (without("IO size"), None),
+        (lambda t: t.replace("Path veth", "veth"), "does not name its path"),
+        (lambda t: t.replace("UDP/", ""), "does not name its protocol"),
+        (lambda t: t.replace("IPv6", ""), "does not name its family"),
+        (lambda t: t.replace("batch 8,", ""), "does not name its batch"),
+        (lambda t: t.replace("n=40", ""), "does not name its n"),
+        (lambda t: t.replace("interval", "range"), "does not name its interval"),
+        (lambda t: re.sub("[Cc]opied|copied", "", t), "does not name its copied"),
+        (lambda t: t.replace("kernel", "k\u00e9rnel", 1), "is not ASCII"),
+        (lambda t: t.replace("System:", "System:\t"), "has a tab"),
+        (lambda t: t + "x" * 73 + "\n", "has 73 columns"),
+        (lambda t: t.replace("git checkout", "# git"), None),
+        (lambda t: t.replace("    git checkout", "git checkout"), "it needs three"),
+        (lambda t: t.replace("commit ", ""), "does not name the commit"),
+        (lambda t: re.sub(r"; run\s", "; ", t), "does not name the run"),
+        (lambda t: "", "not a subject"),
+        (lambda t: "Subject: hello\n", "summary is not three lines"),
+    ],
+)
+def test_lint_names_what_is_missing(
+    text: str, edit: Callable[[str], str], problem: str | None
+) -> None:
+    """Each edit that takes something away from the reader is refused by name."""
+    found = mail.lint(edit(text))
+
+    if problem is None:
+        assert found == []
+    else:
+        assert any(problem in line for line in found), found
+
+
+def test_a_mail_without_tables_is_refused(text: str) -> None:
+    """Prose alone is no report."""
+    bare = "\n\n".join(
+        part for part in text.split("\n\n") if " | " not in part.split("\n")[0]
+    )
+
+    assert "there is no table" in mail.lint(bare)
+
+
+def test_a_system_block_of_nine_lines_is_too_long(text: str) -> None:
+    """Eight lines are what a reader takes in."""
+    long = text.replace("System:\n", "System:\n" + "  more\n" * 3)
+
+    assert any("over 8 lines" in problem for problem in mail.lint(long))
+
+
+def test_an_unmeasured_point_is_not_an_error(tmp_path: Folder) -> None:
+    """A point with other modes than all makes a table with what it has."""
+    first = samples.points()[0]
+    point = Point(
+        path=first.path,
+        protocol=first.protocol,
+        family=first.family,
+        io_size_bytes=first.io_size_bytes,
+        batch=first.batch,
+        modes=(first.modes[0], first.modes[3]),
+    )
+    text = mail.render(samples.make(tmp_path, plan_points=(point,), planned=8), REPORT)
+
+    assert "mixed" in text
+    assert mail.lint(text) == []
