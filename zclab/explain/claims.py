@@ -24,7 +24,7 @@ from typing import Any
 import pandas as pd
 
 from zclab.explain import published, table
-from zclab.params import Mode
+from zclab.params import BASELINE, Mode
 from zclab.store import Run
 
 REPRODUCED = "reproduced"
@@ -255,6 +255,7 @@ def sentences(run: Run, frame: pd.DataFrame) -> list[str]:
         *_no_difference(frame),
         *_copied(run, frame),
         *_v5(rows, run),
+        *_by_size(frame, rows),
         *_selftest(rows),
         *_why(frame),
     ]
@@ -407,6 +408,38 @@ def _v5(rows: pd.DataFrame, run: Run) -> Iterator[str]:
     yield (
         "The same in ns saved per request, which travels between hosts better than "
         f"percent: {_tally(dummy['verdict_ns'])}. {'; '.join(parts)}."
+    )
+
+
+def _by_size(frame: pd.DataFrame, rows: pd.DataFrame) -> Iterator[str]:
+    """Yield how cost grows with size, then and here: the claim behind the percents."""
+    here = rows[(rows["table"] == "v5-dummy") & (rows["point"] != "")]
+    here = here.sort_values("io_size_bytes")
+    if len(here) < 2:
+        return
+    small, large = here.iloc[0], here.iloc[-1]
+    cells = published.cells()
+    cells = cells[cells["table"] == "v5-dummy"]
+    then = 1e9 / cells.set_index(["io_size_bytes", "column"])["value"]
+    ours = frame.set_index(["point", "arm"])
+    parts = []
+    twin = published.TWINS["v5-dummy"]
+    for column, arm in (
+        (twin.baseline, str(BASELINE)),
+        (small["column"], small["arm"]),
+    ):
+        costs = [
+            f"{row['ns_per_request']:.0f} [{row['ns_low']:.0f}, {row['ns_high']:.0f}]"
+            for row in (ours.loc[(end["point"], arm)] for end in (small, large))
+        ]
+        ends = (then[(end["io_size_bytes"], column)] for end in (small, large))
+        parts.append(
+            f"{column} from {' to '.join(f'{ns:.0f}' for ns in ends)} ns then, "
+            f"{arm} from {' to '.join(costs)} ns here"
+        )
+    yield (
+        f"From {small['io_size_bytes']} to {large['io_size_bytes']} B the cost of a "
+        f"request went: {'; '.join(parts)} (n={_range(here['n'])})."
     )
 
 
