@@ -137,7 +137,7 @@ def test_warnings_reach_the_mail(tmp_path: Folder) -> None:
     assert "8 completions with -EAGAIN" in " ".join(paragraph(text, "Warnings:"))
 
 
-@pytest.mark.parametrize("index", range(9))
+@pytest.mark.parametrize("index", [0, 5, 7])  # sink, veth, lo
 @pytest.mark.parametrize("blocks", [1, 8])
 def test_any_single_point_makes_a_mail(
     tmp_path: Folder, index: int, blocks: int

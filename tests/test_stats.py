@@ -42,12 +42,12 @@ def test_the_interval_covers_the_median_as_often_as_it_says(n: int) -> None:
     random = np.random.default_rng(7)
     truth = math.log(2)  # median of the unit exponential
     hits = 0
-    for _ in range(400):
+    for _ in range(200):
         found = stats.median_interval(random.exponential(size=n))
         hits += found.low <= truth <= found.high
 
-    # Four standard errors of 400 draws below 0.95.
-    assert hits / 400 > 0.95 - 4 * math.sqrt(0.95 * 0.05 / 400)
+    # Four standard errors of 200 draws below 0.95.
+    assert hits / 200 > 0.95 - 4 * math.sqrt(0.95 * 0.05 / 200)
 
 
 @pytest.mark.parametrize("n", range(1, 6))
@@ -130,14 +130,14 @@ def test_an_arm_against_itself_shows_nothing() -> None:
 
 
 def test_false_alarms_of_the_control_are_at_most_one_in_twenty() -> None:
-    """Of 400 A/A comparisons no more than 5 %, within error, exclude zero."""
+    """Of 200 A/A comparisons no more than 5 %, within error, exclude zero."""
     random = np.random.default_rng(11)
     alarms = 0
-    for _ in range(400):
+    for _ in range(200):
         noise = np.exp(random.normal(0, 0.05, size=(2, 60)))
         alarms += stats.gain_percent(noise[0], noise[1]).excludes_zero
 
-    assert alarms / 400 < 0.05 + 4 * math.sqrt(0.05 * 0.95 / 400)
+    assert alarms / 200 < 0.05 + 4 * math.sqrt(0.05 * 0.95 / 200)
 
 
 def test_saved_ns_is_positive_where_the_arm_is_faster() -> None:

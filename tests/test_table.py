@@ -198,9 +198,9 @@ def test_the_dummy_table_has_the_mails_shape(tmp_path: Folder) -> None:
 
 
 @pytest.mark.parametrize("name", published.TWINS)
-def test_every_published_table_fits_a_mail(run: store.Run, name: str) -> None:
+def test_every_published_table_fits_a_mail(frame: pd.DataFrame, name: str) -> None:
     """Each shaped table is ASCII and at most 72 columns."""
-    lines = table.v5_shaped(run, name).splitlines()
+    lines = table.shaped(frame, name).splitlines()
 
     assert all(line.isascii() and len(line) <= 72 for line in lines)
     assert len({line.count("|") for line in lines}) == 1
@@ -212,8 +212,8 @@ def test_extreme_numbers_still_fit_a_mail(tmp_path: Folder) -> None:
         tmp_path, planned=8, gain=lambda p, arm: 400.0 if "zc" in arm else 0.0
     )
     run.samples["ns_per_request"] /= 4
-    shaped = [table.v5_shaped(run, name) for name in published.TWINS]
     rows = table.summary(run)
+    shaped = [table.shaped(rows, name) for name in published.TWINS]
     first = rows[rows["point"] == rows["point"].iloc[0]]
 
     for text in (*shaped, table.gains(first)):

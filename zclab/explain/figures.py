@@ -300,17 +300,16 @@ def _share_bars(axes: Axes, shares: pd.DataFrame, order: list[str]) -> None:
     )
     said = shares.set_index(["path", "arm"])["share"]
     for mode, bars in zip(modes, axes.containers, strict=True):
-        labels = [_bar_text(said, path, mode) for path in order]
+        at = [path for path in order if (path, mode) in said.index]
+        labels = [_bar_text(said[path, mode]) for path in at]
         axes.bar_label(cast(BarContainer, bars), labels, padding=2, fontsize="x-small")
     axes.set(ylim=(0, 112), ylabel="notifications that say copied", xlabel="path")
     axes.yaxis.set_major_locator(FixedLocator([0, 25, 50, 75, 100]))
     axes.yaxis.set_major_formatter(PercentFormatter(100))
 
 
-def _bar_text(shares: pd.Series, path: str, mode: str) -> str:
-    if (path, mode) not in shares.index:
-        return ""
-    text = table.share_text(shares[path, mode])
+def _bar_text(share: object) -> str:
+    text = table.share_text(share)
     return "?" if text == "unknown" else text
 
 

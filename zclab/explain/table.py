@@ -6,7 +6,7 @@ arm (the baseline measured a second time). All else is "no difference found".
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,53 +52,40 @@ def summary(run: Run) -> pd.DataFrame:
 
     Points without a sample are left out, as they are in a partial run.
     """
+    sums = _sums(run.samples)
     rows = [row for point in run.plan.points for row in _point_rows(run, point)]
-    frame = pd.DataFrame(rows)
+    frame = pd.DataFrame([{**row, **_counted(row, sums)} for row in rows])
     for name in ("copied_share", "delivered_share"):
         frame[name] = frame[name].astype("Float64")
     return frame
 
 
-def _point_rows(run: Run, point: Point) -> list[dict[str, object]]:
-    samples = run.samples[run.samples["point"] == point.name]
-    if samples.empty:
-        return []
+def _point_rows(run: Run, point: Point) -> Iterator[dict[str, Any]]:
+    """Yield what the paired costs of one point say, one dictionary per arm."""
     ns = paired(run, point)
     gains = {arm: _effect(ns, arm) for arm in ns.columns if arm != BASELINE}
     floor = noise_floor(gains[CONTROL][0] if CONTROL in gains else None)
-    rows = []
     for arm in ns.columns:
         values = ns[arm].dropna().to_numpy(dtype=np.float64)
         if values.size == 0:
             continue
         cost = stats.median_interval(values)
         gain, saved = gains.get(arm, (None, None))
-        mine = samples[samples["arm"] == arm]
-        rows.append(
-            {
-                **_factors(point),
-                "arm": arm,
-                "mode": str(arm_mode(arm)),
-                "n": cost.n,
-                "ns_per_request": cost.center,
-                "ns_low": cost.low,
-                "ns_high": cost.high,
-                "requests_per_s": 1e9 / cost.center,  # of the median cost
-                **_interval("gain_percent", "gain", gain),
-                **_interval("saved_ns", "saved", saved),
-                "floor_percent": floor,
-                "finding": "" if gain is None else finding(gain, floor),
-                **_counted(mine),
-                "warnings": "; ".join(
-                    (
-                        *cost.warnings,
-                        *_sample_warnings(mine),
-                        *_control_warnings(arm, gain),
-                    )
-                ),
-            }
-        )
-    return rows
+        yield {
+            **_factors(point),
+            "arm": arm,
+            "mode": str(arm_mode(arm)),
+            "n": cost.n,
+            "ns_per_request": cost.center,
+            "ns_low": cost.low,
+            "ns_high": cost.high,
+            "requests_per_s": 1e9 / cost.center,  # of the median cost
+            **_interval("gain_percent", "gain", gain),
+            **_interval("saved_ns", "saved", saved),
+            "floor_percent": floor,
+            "finding": "" if gain is None else finding(gain, floor),
+            "warnings": (*cost.warnings, *_control_warnings(arm, gain)),
+        }
 
 
 def _factors(point: Point) -> dict[str, object]:
@@ -155,42 +142,62 @@ def finding(gain: stats.Interval, floor_percent: float) -> str:
     return FASTER if gain.low > 0 else SLOWER
 
 
-def _counted(samples: pd.DataFrame) -> dict[str, object]:
-    zc = samples["notifications"] > 0
-    notifications = int(samples["notifications"].sum())
-    copied = samples["copied"][zc]
-    known = notifications > 0 and bool(copied.notna().all())
+def _sums(samples: pd.DataFrame) -> dict[tuple[str, str], dict[str, int]]:
+    """Return the sums of the counters over the blocks, per point and arm."""
     received = samples["received_bytes"].notna()
-    sent = int(samples["sent_total_bytes"][received].sum())
-    taken = int(samples["received_bytes"].sum())
-    cpu = int(samples["cpu_user_ns"].sum()) + int(samples["cpu_sys_ns"].sum())
-    requests = int(samples["requests"].sum())
+    counters = pd.DataFrame(
+        {
+            "point": samples["point"],
+            "arm": samples["arm"],
+            "empty": samples["requests"] == 0,
+            "requests": samples["requests"],
+            "zc_requests": samples["zc_requests"],
+            "notifications": samples["notifications"],
+            "copied": samples["copied"].fillna(0),
+            "untold": (samples["notifications"] > 0) & samples["copied"].isna(),
+            "cpu_ns": samples["cpu_user_ns"] + samples["cpu_sys_ns"],
+            "received_bytes": samples["received_bytes"].fillna(0),
+            "sent_bytes": samples["sent_total_bytes"].where(received, 0),
+            "eagain": samples["eagain"],
+            "short_sends": samples["short_sends"],
+            "cq_overflow": samples["cq_overflow"],
+        }
+    )
+    sums = counters.groupby(["point", "arm"]).sum().astype("int64")
+    return dict(zip(sums.index, sums.to_dict("records"), strict=True))
+
+
+def _counted(
+    row: dict[str, Any], sums: dict[tuple[str, str], dict[str, int]]
+) -> dict[str, object]:
+    """Return the columns of a row that are from counters, its warnings completed."""
+    mine = sums[row["point"], row["arm"]]
+    known = mine["notifications"] and not mine["untold"]
+    sent, requests = mine["sent_bytes"], mine["requests"]
     return {
-        "copied_share": int(copied.sum()) / notifications if known else pd.NA,
-        "delivered_share": taken / sent if sent else pd.NA,
-        "cpu_ns_per_request": cpu / requests if requests else math.nan,
-        "notifications": notifications,
+        "copied_share": mine["copied"] / mine["notifications"] if known else pd.NA,
+        "delivered_share": mine["received_bytes"] / sent if sent else pd.NA,
+        "cpu_ns_per_request": mine["cpu_ns"] / requests if requests else math.nan,
+        "notifications": mine["notifications"],
+        "warnings": "; ".join((*row["warnings"], *_sample_warnings(mine))),
     }
 
 
-def _sample_warnings(samples: pd.DataFrame) -> Iterable[str]:
-    empty = int((samples["requests"] == 0).sum())
-    if empty:
-        yield f"{empty} samples without a completed request left out"
-    for column, meaning in (
+def _sample_warnings(mine: dict[str, int]) -> Iterator[str]:
+    for counter, meaning in (
+        ("empty", "samples without a completed request left out"),
         ("eagain", "completions with -EAGAIN"),
         ("short_sends", "short sends"),
         ("cq_overflow", "CQEs overflowed the completion queue"),
     ):
-        total = int(samples[column].sum())
-        if total:
-            yield f"{total} {meaning}"
-    asked, noted = samples["zc_requests"].sum(), samples["notifications"].sum()
+        if mine[counter]:
+            yield f"{mine[counter]} {meaning}"
+    asked, noted = mine["zc_requests"], mine["notifications"]
     if asked != noted:
         yield f"{noted} notifications for {asked} zerocopy requests"
 
 
-def _control_warnings(arm: str, gain: stats.Interval | None) -> Iterable[str]:
+def _control_warnings(arm: str, gain: stats.Interval | None) -> Iterator[str]:
     # One control in twenty does this by chance; many of them mean a biased order.
     if arm == CONTROL and gain is not None and gain.excludes_zero:
         yield (
@@ -369,7 +376,7 @@ def gains(rows: pd.DataFrame) -> str:
     """Return the gains of some points as an ASCII table, one line per size.
 
     Gains are in percent with their intervals, the noise floor in points. `mixed` has
-    no column where the modes that it mixes have theirs. At most 72 columns.
+    a column only where the modes that it mixes have none. At most 72 columns.
 
     Args:
         rows: rows of `summary` that differ in size and arm only.
