@@ -6,6 +6,7 @@ else; see `data/reference/README.md` for where they are from.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
@@ -131,24 +132,32 @@ def cells() -> pd.DataFrame:
         DataError: a table is missing or does not have these columns.
 
     """
-    frames = []
-    for name in TWINS:
-        path = folder() / f"{name}.csv"
-        try:
-            frame = pd.read_csv(path, dtype=CELL_COLUMNS)
-        except FileNotFoundError:
-            raise DataError(
-                f"{path} is missing; restore it: git checkout -- data/reference"
-            ) from None
-        except ValueError as error:
-            raise DataError(f"{path} cannot be read: {error}") from None
-        if list(frame.columns) != list(CELL_COLUMNS):
-            raise DataError(
-                f"{path} has columns {','.join(frame.columns)}; "
-                f"it needs {','.join(CELL_COLUMNS)}"
-            )
-        frames.append(frame)
-    return pd.concat(frames, ignore_index=True)
+    paths = [folder() / f"{name}.csv" for name in TWINS]
+    return pd.concat([_read(path, _stamp(path)) for path in paths], ignore_index=True)
+
+
+def _stamp(path: Path) -> int:
+    """Return when a table was last changed, in ns."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        raise DataError(
+            f"{path} is missing; restore it: git checkout -- data/reference"
+        ) from None
+
+
+@lru_cache(maxsize=16)  # a report asks for the tables some forty times
+def _read(path: Path, _changed_ns: int) -> pd.DataFrame:
+    try:
+        frame = pd.read_csv(path, dtype=CELL_COLUMNS)
+    except ValueError as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+    if list(frame.columns) != list(CELL_COLUMNS):
+        raise DataError(
+            f"{path} has columns {','.join(frame.columns)}; "
+            f"it needs {','.join(CELL_COLUMNS)}"
+        )
+    return frame
 
 
 def claims() -> pd.DataFrame:
