@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from zclab import store
-from zclab.params import IP_HEADER_BYTES
+from zclab.params import IP_HEADER_BYTES, UDP_MAX_BYTES
 from zclab.store import Run
 
 UDP_HEADER_BYTES = 8
@@ -46,7 +46,11 @@ SOFTWARE: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("software", "compiler"), "compiler", "of the send loop"),
     (("software", "python"), "Python", "not in the timed part"),
     (("sender", "ring_flags"), "ring flags", "how completions reach the sender"),
-    (("sender", "sndbuf_bytes"), "SO_SNDBUF", "as asked for, per socket"),
+    (
+        ("sender", "sndbuf_bytes"),
+        "SO_SNDBUF",
+        "as granted: twice what was asked",
+    ),
     (("sender", "report_usage"), "REPORT_USAGE", "asks the kernel if it copied"),
 )
 
@@ -68,15 +72,22 @@ def lookup(host: Mapping[str, Any], *keys: str) -> Any:
 
 def readable(name: str, value: Any) -> str:
     """Return a fact as people read it."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
+    if isinstance(value, bool) or name == "smt":
+        return "yes" if value not in (False, "0") else "no"
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
     if name == "memlock_bytes" and value == -1:
         return "unlimited"
     if isinstance(value, int) and name.endswith(("bytes", "memory", "mem_max")):
-        return f"{value / (1 << 20):,.0f} MiB" if value >= 1 << 20 else f"{value:,} B"
+        return _bytes_text(value)
     return str(value)
+
+
+def _bytes_text(value: int) -> str:
+    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value} B"
 
 
 def machine(run: Run) -> pd.DataFrame:
@@ -128,8 +139,9 @@ def paths(run: Run) -> pd.DataFrame:
             if key in entry:
                 row[key.replace("_", " ")] = readable(key, entry[key] or _none(key))
         if isinstance(entry.get("mtu"), int):
-            row["zerocopy up to (UDP, IPv4 / IPv6)"] = " / ".join(
-                f"{unfragmented_bytes(entry['mtu'], family)} B" for family in (4, 6)
+            row["one packet up to (UDP, IPv4 / IPv6)"] = " / ".join(
+                f"{min(unfragmented_bytes(entry['mtu'], family), UDP_MAX_BYTES)} B"
+                for family in (4, 6)
             )
         rows.append(row)
     return pd.DataFrame(rows).fillna("")

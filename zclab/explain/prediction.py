@@ -65,17 +65,16 @@ def predict(point: Point, device: Mapping[str, Any]) -> tuple[bool | None, str]:
     return False, NOTHING
 
 
-def confront(run: Run) -> pd.DataFrame:
-    """Return prediction and observation side by side, one row per point.
+def confront(run: Run, summary: pd.DataFrame) -> pd.DataFrame:
+    """Return prediction and observation side by side, one row per point of `summary`.
 
     Columns: path, protocol, family, io_size_bytes, batch, predicted, observed (share
     of notifications that say copied, over all zerocopy arms), verdict, because.
     """
     rows = []
     devices = lookup(run.host, "paths") or {}
-    measured = table.summary(run)
     for point in run.plan.points:
-        mine = measured[measured["point"] == point.name]
+        mine = summary[summary["point"] == point.name]
         if mine.empty:
             continue
         copied, because = predict(point, devices.get(str(point.path), {}))

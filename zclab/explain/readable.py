@@ -1,4 +1,7 @@
-"""The tables of notebooks and report as people read them: text, units in headers."""
+"""The tables of notebooks and report as people read them: text, units in headers.
+
+Each takes the frame of `table.summary`, which is then computed once for a page.
+"""
 
 import math
 
@@ -9,10 +12,9 @@ from zclab.params import CONTROL
 from zclab.store import Run
 
 
-def control(run: Run) -> pd.DataFrame:
+def control(summary: pd.DataFrame) -> pd.DataFrame:
     """Return the A/A comparison, one row per point; its gain should include zero."""
-    frame = table.summary(run)
-    frame = frame[frame["arm"] == CONTROL]
+    frame = summary[summary["arm"] == CONTROL]
     covers = (frame["gain_low"] <= 0) & (frame["gain_high"] >= 0)
     return pd.DataFrame(
         {
@@ -25,12 +27,12 @@ def control(run: Run) -> pd.DataFrame:
     )
 
 
-def cause(run: Run) -> pd.DataFrame:
+def cause(summary: pd.DataFrame) -> pd.DataFrame:
     """Return copied share beside gain at the selftest's point, on veth and on the sink.
 
     Empty unless the run has both.
     """
-    frame = claims.cause(table.summary(run))
+    frame = claims.cause(summary)
     frame = frame[~frame["arm"].isin([CONTROL])]
     return pd.DataFrame(
         {
@@ -50,9 +52,9 @@ def cause(run: Run) -> pd.DataFrame:
     )
 
 
-def compared(run: Run) -> pd.DataFrame:
+def compared(summary: pd.DataFrame) -> pd.DataFrame:
     """Return every published cell beside ours, with verdicts and the reason."""
-    frame = claims.compare(run)
+    frame = claims.compared(summary)
     return pd.DataFrame(
         {
             "published table": [published.twin(name).title for name in frame["table"]],
@@ -81,16 +83,23 @@ def compared(run: Run) -> pd.DataFrame:
     )
 
 
-def confronted(run: Run) -> pd.DataFrame:
-    """Return the predicted and the observed copied share, one row per point."""
-    frame = prediction.confront(run)
+def confronted(run: Run, summary: pd.DataFrame) -> pd.DataFrame:
+    """Return the predicted and the observed copied share; like sizes share a row."""
+    frame = prediction.confront(run, summary)
+    alike = [name for name in frame.columns if name != "io_size_bytes"]
+    sizes = (
+        frame.astype({"io_size_bytes": str})
+        .groupby(alike, sort=False)["io_size_bytes"]
+        .agg(", ".join)
+        .reset_index()
+    )
     return pd.DataFrame(
         {
-            **_point(frame),
-            "predicted": frame["predicted"].to_list(),
-            "notifications that say copied": frame["observed"].to_list(),
-            "verdict": frame["verdict"].to_list(),
-            "predicted because": frame["because"].to_list(),
+            **_point(sizes),
+            "predicted": sizes["predicted"].to_list(),
+            "copied": sizes["observed"].to_list(),
+            "verdict": sizes["verdict"].to_list(),
+            "predicted because": sizes["because"].to_list(),
         }
     )
 

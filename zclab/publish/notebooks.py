@@ -209,7 +209,7 @@ def execute(
 
 
 def execute_all(jobs: Sequence[Job], *, heard: Heard | None = None) -> list[Executed]:
-    """Run several notebooks side by side, one kernel per CPU; return them in order.
+    """Run several notebooks side by side, each in its kernel; return them in order.
 
     Ctrl-C reaches the kernels as an interrupt, so that what they do can end well.
 
@@ -220,7 +220,8 @@ def execute_all(jobs: Sequence[Job], *, heard: Heard | None = None) -> list[Exec
     for job in jobs:
         _check_job(job)
     kernels: list[AsyncKernelManager] = []
-    workers = max(1, min(len(jobs), os.cpu_count() or 1))
+    # One kernel more than CPUs: starting and ending a kernel is mostly waiting.
+    workers = max(1, min(len(jobs), 1 + (os.cpu_count() or 1)))
     # Threads, since the work is done by the kernels, and those are the direct
     # children of this process: each watches it and ends when it is gone.
     with ThreadPoolExecutor(workers) as pool:
@@ -260,6 +261,7 @@ def _run(job: Job, heard: Heard | None, kernels: list[AsyncKernelManager]) -> Ex
                 dict(job.parameters),
                 kernel_name="python3",
                 progress_bar=False,
+                request_save_on_cell_execute=False,  # written when done, or failed
                 coalesce_streams=True,  # a meter leaves its last line, not all of them
                 stdout_file=_Ear(heard) if heard else None,
                 kernel_manager_class=_manager(kernels, log),

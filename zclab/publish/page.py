@@ -43,30 +43,38 @@ def index(
         code: version, commit and dirty flag of the code that builds the page.
 
     """
-    found = [str(path) for path in PacketPath if _measured(run, str(path))]
+    summary = table.summary(run)
+    compared = claims.compared(summary)
+    confronted = prediction.confront(run, summary)
+    found = [str(path) for path in PacketPath if (summary["path"] == path).any()]
     return _render(
         "index.html.jinja",
         run=run,
         parts=joined.parts(run),
         code=code,
-        sentences=claims.verdict_sentences(run),
+        sentences=claims.sentences(run, summary),
         banners=list(_banners(run, code)),
-        tally=_tally(run),
-        claim_tables=_claim_tables(run),
-        paths=[(path, PATHS[path], table.compact(run, path)) for path in found],
+        tally=_tally(compared),
+        claim_tables=_claim_tables(summary, compared),
+        paths=[
+            (path, PATHS[path], list(_groups(run, path)), _warnings(summary, path))
+            for path in found
+        ],
+        headline=_headline(compared),
         figure=lambda name: inline_svg(figures / f"{name}.svg", name),
         n=_blocks_range(run),
-        control=readable.control(run),
-        prediction=readable.confronted(run),
-        contradictions=_contradictions(run),
+        control=readable.control(summary),
+        prediction=readable.confronted(run, summary),
+        contradictions=int((confronted["verdict"] == prediction.CONTRADICTS).sum()),
+        host=_host(run),
         machine=facts.machine(run),
         software=facts.software(run),
         mitigations=facts.mitigations(run),
         path_facts=facts.paths(run),
         changed=facts.changed(run),
-        host=run.host,
         notebooks=[(name, TITLES.get(name, "")) for name in notebooks],
         lore=claims.LORE,
+        commit=facts.lookup(run.host, "software", "commit"),
     )
 
 
@@ -95,8 +103,9 @@ def inline_svg(path: Path, name: str) -> Markup:
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r"url\(#", f"url(#{name}-", text)
     text = re.sub(r'href="#', f'href="#{name}-', text)
-    text = re.sub(r'(<svg\b[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    # As wide as drawn, or as the page where that is narrower.
     text = re.sub(r'(<svg\b[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg\b[^>]*?) width="', r'\1 style="width:', text, count=1)
     return Markup(text)
 
 
@@ -117,10 +126,6 @@ def _first_heading(content: Any) -> str:
             if cell.cell_type == "markdown" and line.startswith("# "):
                 return line.removeprefix("# ")
     return ""
-
-
-def _measured(run: Run, path: str) -> bool:
-    return bool((run.samples["path"] == path).any())
 
 
 def _blocks_range(run: Run) -> str:
@@ -148,36 +153,91 @@ def _banners(run: Run, code: Mapping[str, Any]) -> Iterator[str]:
         yield "Dirty checkout: this page was built by code that is not committed."
 
 
-def _tally(run: Run) -> list[tuple[str, int]]:
-    counts = claims.compare(run)["verdict"].value_counts()
-    return [(word, int(counts.get(word, 0))) for word in claims.VERDICTS]
+def _headline(compared: pd.DataFrame) -> str:
+    """Return how many of the published effects hold, of those that can be judged."""
+    counts = dict(_tally(compared))
+    words = (
+        claims.REPRODUCED,
+        claims.DIRECTION_ONLY,
+        claims.UNDECIDED,
+        claims.CONTRADICTED,
+    )
+    total = sum(counts.values())
+    judged = sum(counts[word] for word in words)
+    if not judged:
+        return f"None of the {total} published effects can be judged from this run."
+    parts = ", ".join(f"{counts[word]} {word}" for word in words if counts[word])
+    return (
+        f"Of {total} published effects {judged} can be judged from this run: {parts}."
+    )
 
 
-def _claim_tables(run: Run) -> list[dict[str, Any]]:
-    """Return each published table with its rows beside ours."""
-    raw = claims.compare(run)
-    rows = readable.compared(run).assign(point=raw["point"], n=raw["n"].astype(str))
+def _groups(run: Run, path: str) -> Iterator[tuple[str, list[dict[Any, Any]]]]:
+    """Yield the rows of a path by protocol, family and batch, with these in words."""
+    frame = table.compact(run, path)
+    for (protocol, batch), mine in frame.groupby(["protocol", "batch"], sort=False):
+        rows = mine.drop(columns=["protocol", "batch"]).to_dict("records")
+        yield f"{protocol}, batch {batch}", rows
+
+
+def _warnings(summary: pd.DataFrame, path: str) -> list[str]:
+    """Return the warnings that belong to numbers of a path, arms with the same once."""
+    rows = summary[(summary["path"] == path) & (summary["warnings"] != "")]
     return [
-        {
-            "name": name,
-            "title": published.twin(str(name)).title,
-            "source": raw.loc[mine.index, "source"].iloc[0],
-            "where": _where(run, mine["point"]),
-            "rows": mine.to_dict("records"),
-            # One reason for the whole table is said once, in its heading.
-            "reason": mine["reason"].iloc[0] if mine["reason"].nunique() == 1 else "",
-        }
-        for name, mine in rows.groupby(raw["table"], sort=False)
+        f"{table.where(mine.iloc[0])}, {mine['io_size_bytes'].iloc[0]} B, "
+        f"{', '.join(mine['arm'])}: {warning}"
+        for (_, warning), mine in rows.groupby(["point", "warnings"], sort=False)
     ]
 
 
-def _where(run: Run, points: pd.Series) -> str:
+def _tally(compared: pd.DataFrame) -> list[tuple[str, int]]:
+    counts = compared["verdict"].value_counts()
+    return [(word, int(counts.get(word, 0))) for word in claims.VERDICTS]
+
+
+def _claim_tables(
+    summary: pd.DataFrame, compared: pd.DataFrame
+) -> list[dict[str, Any]]:
+    """Return each published table with its rows beside ours."""
+    counts = ["-" if pd.isna(n) else str(n) for n in compared["n"]]
+    rows = readable.compared(summary).assign(n=counts)
+    return [
+        {
+            "title": published.twin(str(name)).title,
+            "source": mine["source"].iloc[0],
+            "where": _where(summary, mine["point"]),
+            "reason": mine["reason"].iloc[0] if mine["reason"].nunique() == 1 else "",
+            "rows": _said_once(rows.loc[mine.index].to_dict("records")),
+        }
+        for name, mine in compared.groupby("table", sort=False)
+    ]
+
+
+def _said_once(rows: list[dict[Any, Any]]) -> list[dict[Any, Any]]:
+    """Blank each reason that an earlier row of the table gave; all, if it is one."""
+    seen: set[str] = set()
+    if len({row["reason"] for row in rows}) == 1:
+        seen.add(rows[0]["reason"])
+    for row in rows:
+        if row["reason"] in seen:
+            row["reason"] = ""
+        seen.add(row["reason"])
+    return rows
+
+
+def _where(summary: pd.DataFrame, points: pd.Series) -> str:
     """Return where our twins of a table were measured, in words."""
-    frame = table.summary(run)
-    twins = frame[frame["point"].isin(set(points) - {""})]
+    twins = summary[summary["point"].isin(set(points) - {""})]
     return "; ".join(dict.fromkeys(table.where(row) for _, row in twins.iterrows()))
 
 
-def _contradictions(run: Run) -> int:
-    frame = prediction.confront(run)
-    return int((frame["verdict"] == prediction.CONTRADICTS).sum())
+def _host(run: Run) -> str:
+    """Return the machine in a few words, of the facts that were recorded."""
+    kernel = facts.lookup(run.host, "kernel", "release")
+    words = [
+        f"Linux {kernel}" if kernel else "",
+        facts.lookup(run.host, "cpu", "model"),
+    ]
+    if facts.lookup(run.host, "hypervisor"):
+        words.append("virtual machine")
+    return ", ".join(str(word) for word in words if word)

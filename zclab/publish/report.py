@@ -76,23 +76,19 @@ def build(
     parent = out if out is not None else store.reports_dir()
     target = parent / run.id
     _check_target(target, run)
+    names = sorted({*EXPLAINING, *(["10-measure"] if measured_notebook else [])})
     with _staged(target) as stage:
-        tell(f"running {len(EXPLAINING)} notebooks")
-        with ThreadPoolExecutor(1) as pool:
-            # The notebooks stay in this thread, where Ctrl-C arrives.
-            drawn = pool.submit(_draw, run, stage / FIGURES)
-            pages = _execute(run, stage / NOTEBOOKS)
-            drawn.result()
-        (stage / MAIL).write_text(mail.render(run, run.id), encoding="utf-8")
         if measured_notebook is not None:
             shutil.copy(measured_notebook, stage / NOTEBOOKS / "10-measure.ipynb")
-            pages = sorted({*pages, stage / NOTEBOOKS / "10-measure.ipynb"})
-        tell("writing the pages")
-        for path in pages:
+        tell(f"running {len(EXPLAINING)} notebooks, drawing figures")
+        with ThreadPoolExecutor(1) as pool:
+            # The notebooks stay in this thread, where Ctrl-C arrives.
+            written = pool.submit(_write, run, stage, names, code := _code())
+            _execute(run, stage / NOTEBOOKS)
+            written.result()
+        for name in names:
+            path = stage / NOTEBOOKS / f"{name}.ipynb"
             path.with_suffix(".html").write_text(page.notebook(path), encoding="utf-8")
-        code = _code()
-        text = page.index(run, stage / FIGURES, [path.stem for path in pages], code)
-        (stage / INDEX).write_text(text, encoding="utf-8")
         _write_manifest(run, stage, code)
     return target
 
@@ -210,22 +206,31 @@ def _sweep_stages(target: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _execute(run: Run, folder: Path) -> list[Path]:
-    """Run the explaining notebooks on a run, all at once; return the copies."""
+def _execute(run: Run, folder: Path) -> None:
+    """Run the explaining notebooks on a run, all at once."""
     text = ",".join(_name(part.folder) for part in joined.parts(run))
-    jobs = [
-        notebooks.Job(
-            name=name, parameters={"run": text}, output=folder / f"{name}.ipynb"
-        )
-        for name in EXPLAINING
-    ]
-    return [executed.path for executed in notebooks.execute_all(jobs)]
+    notebooks.execute_all(
+        [
+            notebooks.Job(
+                name=name, parameters={"run": text}, output=folder / f"{name}.ipynb"
+            )
+            for name in EXPLAINING
+        ]
+    )
 
 
 def _name(folder: Path) -> str:
     """Return how a run is named to a notebook: by id where that is enough."""
     inside = folder.resolve().parent == store.runs_dir().resolve()
     return folder.name if inside else str(folder.resolve())
+
+
+def _write(run: Run, folder: Path, names: list[str], code: dict[str, Any]) -> None:
+    """Write everything of a report that does not wait for its notebooks."""
+    _draw(run, folder / FIGURES)
+    (folder / MAIL).write_text(mail.render(run, run.id), encoding="utf-8")
+    text = page.index(run, folder / FIGURES, names, code)
+    (folder / INDEX).write_text(text, encoding="utf-8")
 
 
 def _draw(run: Run, folder: Path) -> None:
