@@ -1,0 +1,421 @@
+"""Reports: built whole, verdict first, verified to the byte."""
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from html import escape, unescape
+from pathlib import Path
+
+import pytest
+
+from tests import samples
+from zclab import store
+from zclab.errors import DataError, InputError, ZclabError
+from zclab.explain import claims, joined, prediction, readable, table
+from zclab.publish import mail, page, report
+
+CODE = {"version": "0.1.0", "commit": "0123456789ab", "dirty": False}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def home(tmp_path_factory):
+    """Give a home of data and reports of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("home")
+        patch.setenv("ZCLAB_HOME", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def run(home):
+    return samples.make(home / "data" / "runs", planned=12)
+
+
+@pytest.fixture(scope="module")
+def built(run):
+    """Build the one report that most tests look at."""
+    return report.build([run.folder])
+
+
+@pytest.fixture
+def copy(built, tmp_path):
+    """Give a copy of the report that a test may damage."""
+    return Path(shutil.copytree(built, tmp_path / built.name))
+
+
+def words(html):
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", html)).split())
+
+
+def test_layout(built, run):
+    """A report is one folder named like its run, with all that a reader needs."""
+    found = {str(p.relative_to(built)) for p in built.rglob("*") if p.is_file()}
+
+    assert built == report.find("latest") == report.find(run.id)
+    assert found == {
+        "index.html",
+        "mail.txt",
+        "manifest.json",
+        "manifest.sha256",
+        *(f"figures/{name}.{kind}" for name in report.DRAWN for kind in ("svg", "png")),
+        *(
+            f"notebooks/{name}.{kind}"
+            for name in report.EXPLAINING
+            for kind in ("ipynb", "html")
+        ),
+    }
+
+
+def test_verdict_is_first(built, run):
+    """The page opens with every sentence of the verdict, before any table."""
+    text = (built / "index.html").read_text()
+    opening = text[: text.index("<table")]
+
+    for sentence in claims.verdict_sentences(run):
+        assert sentence in unescape(opening)
+
+
+def test_every_claim_has_its_verdict(built, run):
+    """Each published cell is on the page with its verdict as a word."""
+    text = (built / "index.html").read_text()
+    table = text[text.index('id="claims"') : text.index('id="paths"')]
+
+    found = re.findall(r'<td><span class="label [^"]*">([^<]*)</span></td>', table)
+
+    assert found == claims.compare(run)["verdict"].to_list()
+
+
+def test_self_contained(built):
+    """The page and the notebooks' pages load nothing from anywhere."""
+    for path in (built / "index.html", *(built / "notebooks").glob("*.html")):
+        text = path.read_text()
+
+        assert "<script" not in text
+        assert "<link" not in text
+        assert not re.search(r'(src|xlink:href)="(?!data:|#)', text)
+        assert not re.search(r"url\((?!#)", text)
+
+
+def test_links_lead_somewhere(built):
+    """Every relative link of the page is a file of the report."""
+    text = (built / "index.html").read_text()
+
+    for link in re.findall(r'<a href="([^"]*)"', text):
+        if link.startswith("#"):
+            assert f'id="{link[1:]}"' in text
+        elif not link.startswith("https://lore.kernel.org/r/"):
+            assert (built / link).is_file()
+
+
+def test_ids_are_unique(built):
+    """No two elements share an id, those inside the figures included."""
+    ids = re.findall(r'\bid="([^"]*)"', (built / "index.html").read_text())
+
+    assert len(ids) == len(set(ids))
+
+
+def test_no_folder_of_the_machine(built, home, checkout):
+    """Nothing in a report names a folder of the machine that built it."""
+    for path in built.rglob("*"):
+        if path.suffix in (".html", ".ipynb", ".json", ".svg", ".txt"):
+            text = path.read_text()
+            for folder in (home, checkout, Path.home()):
+                assert f"{folder}/" not in text, path.name
+
+
+def test_tables_say_where(built, run):
+    """Each table of measured points says path, protocol, family, batch and n."""
+    text = words((built / "index.html").read_text())
+
+    for point in run.plan.points:
+        protocol = f"{point.protocol.upper()}/IPv{point.family}"
+        assert f"{point.path}, {protocol}, batch {point.batch}" in text
+
+
+def banners(run, built, code=CODE):
+    text = page.index(run, built / "figures", [], code)
+    return re.findall(r'<p class="banner" role="note">([^<]*)</p>', text)
+
+
+def test_complete_run_has_no_banner(built, run):
+    """A complete run of committed code is reported without reservation."""
+    assert banners(run, built) == []
+
+
+def test_partial_run_says_so(built, tmp_path):
+    """A partial run has a banner with the blocks done and planned."""
+    partial = samples.make(tmp_path, planned=12, stop_after=70)
+
+    assert banners(partial, built) == [
+        f"Partial run: 70 of 108 planned blocks of {partial.id} were measured. "
+        "What is here is valid, with wider intervals."
+    ]
+
+
+def test_dirty_checkout_says_so(built, tmp_path):
+    """Code that no commit names has a banner, whether it measured or built the page."""
+    dirty = {**samples.HOST, "software": {**samples.HOST["software"], "dirty": True}}
+    run = samples.make(tmp_path, planned=8, host=dirty)
+
+    measured, wrote = banners(run, built, {**CODE, "dirty": True})
+
+    assert measured.startswith(f"Dirty checkout: {run.id} was measured by")
+    assert wrote == "Dirty checkout: this page was built by code that is not committed."
+
+
+def test_bare_host(built, tmp_path):
+    """A run that recorded no facts is reported all the same."""
+    run = samples.make(tmp_path, planned=8, host={})
+
+    text = page.index(run, built / "figures", [], CODE)
+
+    assert "The devices of the paths were not recorded." in text
+
+
+def test_text_is_escaped(built, run):
+    """What a run brings along is text on the page, never markup."""
+    odd = replace(run, warnings=("<b>5 < 7</b>",))
+
+    text = page.index(odd, built / "figures", [], CODE)
+
+    assert escape("<b>5 < 7</b>") in text
+
+
+def test_verifies(built, run):
+    """A fresh report verifies: its files, its run, and its mail from the data."""
+    assert report.verify(built) == [
+        "16 files as written",
+        f"run {run.id} as reported",
+        "mail.txt rebuilt from the data, byte for byte",
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "index.html",
+        "mail.txt",
+        "manifest.json",
+        "figures/why.svg",
+        "notebooks/30-why.ipynb",
+    ],
+)
+def test_one_changed_byte(copy, name):
+    """One changed byte in any file fails the check, and the message names the file."""
+    content = bytearray((copy / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / name).write_bytes(content)
+
+    with pytest.raises(DataError, match=re.escape(f"{name} is not what was written")):
+        report.verify(copy)
+
+
+def test_missing_and_added_files(copy):
+    """A file too many or too few fails the check."""
+    (copy / "more.txt").write_text("")
+    with pytest.raises(DataError, match=r"files differ from the manifest: more\.txt"):
+        report.verify(copy)
+
+    (copy / "more.txt").unlink()
+    (copy / "manifest.sha256").unlink()
+    with pytest.raises(DataError, match=r"manifest\.sha256 is missing"):
+        report.verify(copy)
+
+
+def test_mail_must_follow_from_the_data(copy):
+    """A mail that was edited together with its hashes still fails: it is rebuilt."""
+    (copy / "mail.txt").write_text((copy / "mail.txt").read_text().replace("+", "-"))
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["sha256"]["mail.txt"] = store.sha256(copy / "mail.txt")
+    store.write_json(copy / "manifest.json", manifest)
+    line = f"{store.sha256(copy / 'manifest.json')}  manifest.json\n"
+    (copy / "manifest.sha256").write_text(line)
+
+    with pytest.raises(DataError, match=r"mail\.txt is not what this zclab makes"):
+        report.verify(copy)
+
+
+def test_other_run_under_the_same_name(copy, home, tmp_path, monkeypatch):
+    """A report is of one run; another one in its place fails the check."""
+    other = samples.make(tmp_path / "other" / "data" / "runs", planned=8, seed=2)
+    other.folder.rename(other.folder.with_name(copy.name))
+    monkeypatch.setenv("ZCLAB_HOME", str(tmp_path / "other"))
+
+    with pytest.raises(DataError):
+        report.verify(copy)
+
+
+def test_mail_is_fit(built, run):
+    """The mail of a report is the rendered one, and has nothing to object to."""
+    text = (built / "mail.txt").read_text()
+
+    assert text == mail.render(run, run.id)
+    assert mail.lint(text) == []
+
+
+def test_find_nothing(tmp_path):
+    """A report that is not there is an error of one line that says what to do."""
+    with pytest.raises(InputError, match="there is no report under"):
+        report.find("latest", tmp_path)
+    with pytest.raises(InputError, match="does not exist"):
+        report.find("20260101T000000Z-x-quick")
+
+
+@pytest.fixture
+def quick(monkeypatch, built):
+    """Leave notebooks and drawing out where a test is about the folder."""
+    monkeypatch.setattr(report, "EXPLAINING", ())
+    monkeypatch.setattr(
+        report,
+        "_draw",
+        lambda _, folder: shutil.copytree(
+            built / "figures", folder, dirs_exist_ok=True
+        ),
+    )
+
+
+def test_failed_build_leaves_nothing(run, tmp_path, monkeypatch, quick):
+    """A build that fails leaves no folder, and an earlier report as it was."""
+    before = report.build([run.folder], out=tmp_path) / "index.html"
+    text = before.read_text()
+
+    def fail(*_):
+        raise ZclabError("no mail today")
+
+    monkeypatch.setattr(mail, "render", fail)
+    with pytest.raises(ZclabError, match="no mail today"):
+        report.build([run.folder], out=tmp_path)
+
+    assert before.read_text() == text
+    assert [path.name for path in tmp_path.iterdir()] == [run.id]
+
+
+def test_rebuild_replaces(run, tmp_path, quick):
+    """Building again takes the place of what was there, stray files included."""
+    folder = report.build([run.folder], out=tmp_path)
+    (folder / "stray").write_text("")
+    (tmp_path / f".{run.id}.999999999").mkdir()  # a build that was killed
+
+    again = report.build([run.folder], out=tmp_path)
+
+    assert again == folder
+    assert not (folder / "stray").exists()
+    assert [path.name for path in tmp_path.iterdir()] == [run.id]
+
+
+def test_never_over_something_else(run, tmp_path, quick):
+    """A folder that is no report is not replaced by one."""
+    (tmp_path / run.id).mkdir()
+
+    with pytest.raises(InputError, match="is not a report; move it away"):
+        report.build([run.folder], out=tmp_path)
+
+
+def test_same_point_twice(run, tmp_path):
+    """One point in two runs is an error that names the point and both runs."""
+    other = samples.make(tmp_path, planned=8, seed=2)
+
+    with pytest.raises(InputError) as caught:
+        report.build([run.folder, other.folder])
+
+    point = run.plan.points[0].name
+    assert f"point {point} is in both {run.id} and {other.id}" in str(caught.value)
+
+
+def test_two_machines(tmp_path):
+    """Runs of two machines are not put into one table."""
+    elsewhere = {**samples.HOST, "kernel": {"release": "6.1.0"}}
+    udp = samples.make(tmp_path / "a", plan_points=samples.points(tcp=False), planned=8)
+    tcp = samples.make(
+        tmp_path / "b",
+        plan_points=samples.points(udp=False),
+        planned=8,
+        host=elsewhere,
+    )
+
+    with pytest.raises(InputError, match="differ in kernel release"):
+        joined.join([udp, tcp])
+
+
+def test_two_runs(tmp_path, quick):
+    """Runs with different points make one report that names and verifies both."""
+    runs = [
+        samples.make(store.runs_dir(), plan_points=points, planned=planned)
+        for points, planned in (
+            (samples.points(tcp=False), 8),
+            (samples.points(udp=False), 10),
+        )
+    ]
+
+    folder = report.build([run.folder for run in runs], out=tmp_path)
+
+    assert folder.name == f"{runs[0].id}+1"
+    text = (folder / "index.html").read_text()
+    assert "76 of 76 planned blocks" in text
+    assert all(run.id in text for run in runs)
+    assert f"run {runs[1].id} as reported" in report.verify(folder)
+
+
+def test_unsealed_run(tmp_path, quick):
+    """A run that was killed is reported from its journal, and verified by it."""
+    run = samples.make(store.runs_dir(), planned=8)
+    journal = tmp_path / "runs" / run.id
+    journal.mkdir(parents=True)
+    for name in (store.PLAN, store.HOST_BEFORE):
+        shutil.copy(run.folder / name, journal / name)
+    plan = run.plan
+    with (journal / store.JOURNAL).open("w") as file:
+        for number, block in enumerate(samples.blocks(plan)):
+            if number < 63:
+                file.write(json.dumps(block) + "\n")
+    shutil.rmtree(run.folder)
+    journal.rename(run.folder)
+
+    folder = report.build([run.folder], out=tmp_path)
+
+    assert "Partial run: 63 of 72 planned blocks" in (folder / "index.html").read_text()
+    assert f"run {run.id} as reported" in report.verify(folder)
+
+
+def confronted(run):
+    return prediction.confront(run, table.summary(run))
+
+
+def test_prediction_is_confronted(tmp_path):
+    """A sink that copies is a contradiction; a tap on it explains the copies."""
+    tapped = json.loads(json.dumps(samples.HOST))
+    tapped["paths"]["sink"]["packet_taps"] = 1
+    plain = samples.make(tmp_path / "a", planned=8, copied={"sink": 1.0})
+    seen = samples.make(tmp_path / "b", planned=8, copied={"sink": 1.0}, host=tapped)
+
+    contradicted = prediction.confront(plain, table.summary(plain)).query(
+        "path == 'sink'"
+    )
+    explained = prediction.confront(seen, table.summary(seen))
+
+    assert set(contradicted["verdict"]) == {prediction.CONTRADICTS}
+    assert set(explained["verdict"]) == {prediction.AGREES}
+
+
+def test_fragments_are_predicted(tmp_path):
+    """A payload beyond the MTU is predicted as copied, with both numbers."""
+    small = json.loads(json.dumps(samples.HOST))
+    small["paths"]["sink"]["mtu"] = 1500
+    run = samples.make(tmp_path, planned=8, host=small)
+
+    rows = prediction.confront(run, table.summary(run)).set_index(
+        ["path", "family", "io_size_bytes"]
+    )
+
+    assert rows.loc[("sink", 4, 1200), "predicted"] == "zerocopy"
+    assert rows.loc[("sink", 4, 4000), "predicted"] == "copied"
+    assert "(4000 B > 1472 B)" in rows.loc[("sink", 4, 4000), "because"]
+
+
+def test_readable_control(run):
+    """The control table has one row per point, with its noise floor."""
+    frame = readable.control(table.summary(run))
+
+    assert len(frame) == len(run.plan.points)
+    assert frame["noise floor"].str.endswith("points").all()
