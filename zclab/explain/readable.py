@@ -3,8 +3,6 @@
 Each takes the frame of `table.summary`, which is then computed once for a page.
 """
 
-import math
-
 import pandas as pd
 
 from zclab.explain import claims, prediction, published, table
@@ -53,34 +51,60 @@ def cause(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def compared(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return every published cell beside ours, with verdicts and the reason."""
+    """Return every published gain beside ours, with its verdict and the reason."""
     frame = claims.compared(summary)
     return pd.DataFrame(
         {
-            "published table": [published.twin(name).title for name in frame["table"]],
-            "IO size [B]": frame["io_size_bytes"].astype(str).to_list(),
-            "column": frame["column"].to_list(),
+            **_claim(frame),
             "published": [
-                table.percent_text(round(said, 1))
-                for said in frame["published_percent"]
+                table.percent_text(percent)
+                for percent in frame["published_percent"].round(1)
             ],
             "here [95 %]": _each(frame, table.gain_text),
-            "published saved [ns]": [
-                "-" if math.isnan(said) else table.signed(said, 0)
-                for said in frame["published_saved_ns"]
-            ],
-            "saved here [ns, 95 %]": _each(frame, table.saved_text),
             "copied": [
                 table.share_text(share) if point else "-"
                 for share, point in zip(
                     frame["copied_share"], frame["point"], strict=True
                 )
             ],
+            "n": ["-" if pd.isna(n) else str(n) for n in frame["n"]],
             "verdict": frame["verdict"].to_list(),
-            "verdict on ns": [word or "-" for word in frame["verdict_ns"]],
             "reason": frame["reason"].to_list(),
         }
     )
+
+
+def saved(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return the ns saved per request, published and ours, where both are known.
+
+    The index is that of `compared`, of which these are some rows.
+    """
+    frame = claims.compared(summary)
+    frame = frame[
+        frame["published_saved_ns"].notna()
+        & frame["saved_ns"].notna()
+        & ~frame["verdict_ns"].isin([claims.NOT_COMPARABLE, claims.NOT_MEASURED])
+    ]
+    return pd.DataFrame(
+        {
+            **_claim(frame),
+            "published [ns]": [
+                table.signed(ns, 0) for ns in frame["published_saved_ns"]
+            ],
+            "here [ns, 95 %]": _each(frame, table.saved_text),
+            "n": frame["n"].astype(str).to_list(),
+            "verdict": frame["verdict_ns"].to_list(),
+        },
+        index=frame.index,
+    )
+
+
+def _claim(frame: pd.DataFrame) -> dict[str, list[str]]:
+    return {
+        "table": [published.twin(name).title for name in frame["table"]],
+        "IO size [B]": frame["io_size_bytes"].astype(str).to_list(),
+        "column": frame["column"].to_list(),
+    }
 
 
 def confronted(run: Run, summary: pd.DataFrame) -> pd.DataFrame:

@@ -199,8 +199,9 @@ def _claim_tables(
     summary: pd.DataFrame, compared: pd.DataFrame
 ) -> list[dict[str, Any]]:
     """Return each published table with its rows beside ours."""
-    counts = ["-" if pd.isna(n) else str(n) for n in compared["n"]]
-    rows = readable.compared(summary).assign(n=counts)
+    rows = readable.compared(summary)
+    saved = readable.saved(summary).to_dict("index")
+    rows["saved"] = [saved.get(number) for number in rows.index]
     return [
         {
             "title": published.twin(str(name)).title,
