@@ -77,7 +77,23 @@ def test_a_figure_is_returned_and_not_left_open(
 @pytest.mark.parametrize("draw", ALL)
 def test_labels_do_not_overlap(drawn: dict[Draw, Figure], draw: Draw) -> None:
     """No tick label of an axis touches its neighbour, no title another one."""
-    figure = drawn[draw]
+    check_labels(drawn[draw])
+
+
+@pytest.mark.parametrize("draw", [figures.cost_by_size, figures.gain])
+def test_many_sizes_have_room(tmp_path: Folder, draw: Draw) -> None:
+    """Sizes close to each other share the room: some ticks go without a label."""
+    few = samples.points()[0]
+    sizes = (64, 600, 1200, 1472, 2000, 3000, 4000, 8000, 16000, 32000, 65507)
+    many = tuple(dataclasses.replace(few, io_size_bytes=size) for size in sizes)
+    figure = draw(samples.make(tmp_path, plan_points=many, planned=6))
+    check_labels(figure)
+
+    assert "65507" in words(figure)
+
+
+def check_labels(figure: Figure) -> None:
+    """Assert that neither tick labels nor titles of a figure overlap."""
     figure.draw_without_rendering()
     for axes in figure.axes:
         labels = [t for t in axes.get_xticklabels() if t.get_text()]

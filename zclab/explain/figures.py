@@ -43,6 +43,8 @@ MARKERS = {
 MODES = tuple(str(mode) for mode in Mode)
 ZEROCOPY_MODES = tuple(str(mode) for mode in Mode if mode.zerocopy)
 
+SLOTS = 12  # sizes beside each other in one row of the gain figure
+
 NOTHING = "This run has nothing to draw here"
 
 
@@ -128,10 +130,27 @@ def _caption(run: Run, blocks: pd.DataFrame) -> str:
 
 
 def _size_axis(axes: Axes, sizes: Sequence[int]) -> None:
+    """Put a log2 axis with a tick at each size, labelled where there is room."""
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_locator(FixedLocator(list(sizes)))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticks(list(sizes), [str(size) for size in sizes])
+    labelled = _with_room(sizes)
+    axes.set_xticks(list(sizes), [str(s) if s in labelled else "" for s in sizes])
+
+
+def _with_room(sizes: Sequence[int]) -> set[int]:
+    """Return the sizes whose labels keep an eighth of the axis apart, from the largest.
+
+    Args:
+        sizes: at least two, rising.
+
+    """
+    room = math.log2(sizes[-1] / sizes[0]) / 8
+    kept = [sizes[-1]]
+    for size in reversed(sizes):
+        if math.log2(kept[-1] / size) >= room:
+            kept.append(size)
+    return set(kept)
 
 
 def cost_by_size(run: Run) -> Figure:
@@ -139,8 +158,7 @@ def cost_by_size(run: Run) -> Figure:
 
     One facet per path, protocol, family and batch with at least two sizes.
     """
-    blocks = _blocks(run)
-    blocks = blocks[blocks["arm"] != CONTROL]
+    blocks = _blocks(run).query("arm != @CONTROL")
     sizes = blocks.groupby("group")["io_size_bytes"].transform("nunique")
     blocks = blocks[sizes >= 2]
     if blocks.empty:
@@ -162,6 +180,7 @@ def cost_by_size(run: Run) -> Figure:
         err_style="bars",
         err_kws={"capsize": 3},
         col="group",
+        col_wrap=min(3, blocks["group"].nunique()),
         height=3.8,
         aspect=1.35,
         facet_kws={"sharex": False, "sharey": False},
@@ -185,29 +204,49 @@ def gain(run: Run) -> Figure:
     zc = blocks[blocks["arm"].isin(ZEROCOPY_MODES)]
     if zc.empty:
         return _empty("no zerocopy mode was measured")
-    widths = zc.groupby("group", sort=False)["io_size_bytes"].nunique().clip(lower=2)
-    zc = zc.assign(size=zc["io_size_bytes"].astype(str))
-    grid = sns.FacetGrid(
-        zc,
-        col="group",
-        col_order=list(widths.index),
-        height=4.2,
-        sharex=False,
-        gridspec_kws={"width_ratios": list(widths)},
+    sizes = zc.groupby("group", sort=False)["io_size_bytes"].nunique()
+    rows = _packed({str(name): max(2, int(n)) for name, n in sizes.items()})
+    across = max(sum(row.values()) for row in rows)
+    figure = plt.figure(
+        figsize=(1.5 + 0.95 * across, 3.9 * len(rows)), layout="constrained"
     )
-    grid.figure.set_size_inches(2.2 + 1.05 * float(widths.sum()), 4.2)
-    for name, axes in grid.axes_dict.items():
-        here = zc[zc["group"] == name].sort_values("io_size_bytes")
-        order = list(dict.fromkeys(here["size"]))
-        _gain_points(axes, here, "size", order)
-        control = blocks[(blocks["group"] == name) & (blocks["arm"] == CONTROL)]
-        for place, size in enumerate(order):
-            _floor(axes, control[control["io_size_bytes"].astype(str) == size], place)
-    grid.set_titles("{col_name}")
-    grid.set_axis_labels("IO size [B]", "gain over send [%]")
-    _legend(grid.figure, zc, floor=True)
-    grid.figure.tight_layout()
-    return _done(grid.figure, _caption(run, zc))
+    grid = figure.add_gridspec(len(rows), across)
+    first: Axes | None = None
+    for number, row in enumerate(rows):
+        place = 0
+        for name, width in row.items():
+            axes = figure.add_subplot(grid[number, place : place + width], sharey=first)
+            _gain_facet(axes, blocks[blocks["group"] == name], name)
+            axes.set_ylabel("" if place else "gain over send [%]")
+            axes.tick_params(labelleft=place == 0)
+            first, place = first or axes, place + width
+    _legend(figure, zc, floor=True)
+    return _done(figure, _caption(run, zc))
+
+
+def _packed(widths: dict[str, int]) -> list[dict[str, int]]:
+    """Return facets in rows of at most `SLOTS` sizes, in order, with their widths."""
+    rows: list[dict[str, int]] = [{}]
+    for name, width in widths.items():
+        if rows[-1] and sum(rows[-1].values()) + width > SLOTS:
+            rows.append({})
+        rows[-1][name] = min(width, SLOTS)
+    return rows
+
+
+def _gain_facet(axes: Axes, blocks: pd.DataFrame, title: str) -> None:
+    """Draw the gains of one path, protocol, family and batch."""
+    blocks = blocks.sort_values("io_size_bytes")
+    blocks = blocks.assign(size=blocks["io_size_bytes"].astype(str))
+    zc = blocks[blocks["arm"].isin(ZEROCOPY_MODES)]
+    order = list(dict.fromkeys(zc["size"]))
+    _gain_points(axes, zc, "size", order)
+    control = blocks[blocks["arm"] == CONTROL]
+    for place, size in enumerate(order):
+        _floor(axes, control[control["size"] == size], place)
+    axes.set(title=title, xlabel="IO size [B]")
+    if len(order) > SLOTS:
+        axes.tick_params(axis="x", rotation=90)
 
 
 def _gain_points(axes: Axes, blocks: pd.DataFrame, x: str, order: list[str]) -> None:
