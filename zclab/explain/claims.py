@@ -315,8 +315,12 @@ def _effects(arm: object, rows: pd.DataFrame) -> str:
     by_size = rows.sort_values("gain_percent", key=abs, kind="stable")
     least, most = by_size.iloc[0], by_size.iloc[-1]
     sizes = [str(size) for size in rows["io_size_bytes"]]
+    if len(sizes) > 4:
+        named = f"{len(sizes)} sizes from {sizes[0]} to {sizes[-1]} B"
+    else:
+        named = f"{', '.join(sizes[:-1])} and {sizes[-1]} B"
     return (
-        f"{arm} at {', '.join(sizes[:-1])} and {sizes[-1]} B, "
+        f"{arm} at {named}, "
         f"from {table.gain_text(least)} at {least['io_size_bytes']} B "
         f"to {table.gain_text(most)} at {most['io_size_bytes']} B"
     )
