@@ -86,6 +86,16 @@ def test_every_table_says_what_it_is(text: str) -> None:
     assert len([c for c in captions if "interval" in c and "n=40" in c]) == 7
 
 
+def test_losses_at_the_receiver_are_told(tmp_path: Folder) -> None:
+    """What reached a live receiver stands in its caption, a sink has none."""
+    run = samples.make(tmp_path, planned=6, plan_points=samples.points()[5:7])
+    run.samples["received_bytes"] = run.samples["received_bytes"] // 2
+    parts = [" ".join(p.split()) for p in mail.render(run, REPORT).split("\n\n")]
+    told = [part for part in parts if part.startswith("Every size")]
+
+    assert ["Delivered: 50.0% of the bytes." in part for part in told] == [True, False]
+
+
 def test_what_is_not_shown_is_said(text: str) -> None:
     """The NIC, v5's zc column, TCP on localhost and the limits of a sink."""
     missing = " ".join(paragraph(text, mail.NOT_SHOWN))

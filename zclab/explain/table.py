@@ -422,6 +422,10 @@ def compact(run: Run, path: str) -> pd.DataFrame:
                 share_text(r.copied_share) if r.notifications else "-"
                 for r in _rows(frame)
             ],
+            "delivered": [
+                "-" if pd.isna(r.delivered_share) else share_text(r.delivered_share)
+                for r in _rows(frame)
+            ],
             "CPU ns/request": [f"{r.cpu_ns_per_request:.0f}" for r in _rows(frame)],
             "n": [str(r.n) for r in _rows(frame)],
         }

@@ -259,11 +259,12 @@ def _tables(frame: pd.DataFrame) -> Iterator[list[str]]:
         if zc.empty:
             continue
         shares = "; ".join(
-            f"{arm} {_copied_span(mine['copied_share'])}"
+            f"{arm} {_span(mine['copied_share'])}"
             for arm, mine in zc.groupby("arm", sort=False)
         )
+        told = f"Copied: {shares}.{_delivered(rows['delivered_share'].dropna())}"
         title = "Every size: gain over send in percent, A/A noise floor in points"
-        yield _caption(title, rows, f"Copied: {shares}.")
+        yield _caption(title, rows, told)
         yield table.gains(rows).splitlines()
 
 
@@ -288,11 +289,16 @@ def _caption(title: str, rows: pd.DataFrame, more: str) -> list[str]:
     )
 
 
-def _copied_span(shares: pd.Series) -> str:
+def _span(shares: pd.Series) -> str:
     if shares.isna().any():
         return "unknown"
     texts = (table.share_text(shares.min()), table.share_text(shares.max()))
     return " to ".join(dict.fromkeys(texts))
+
+
+def _delivered(shares: pd.Series) -> str:
+    """Return how much reached the receiver: UDP senders are not told of its drops."""
+    return "" if shares.empty else f" Delivered: {_span(shares)} of the bytes."
 
 
 def _warnings(run: Run, frame: pd.DataFrame) -> Iterator[list[str]]:
