@@ -52,30 +52,36 @@ def index(
         run=run,
         parts=joined.parts(run),
         code=code,
-        sentences=claims.sentences(run, summary),
         banners=list(_banners(run, code)),
+        sentences=claims.sentences(run, summary),
+        headline=_headline(compared),
         tally=_tally(compared),
         claim_tables=_claim_tables(summary, compared),
         paths=[
             (path, PATHS[path], list(_groups(run, path)), _warnings(summary, path))
             for path in found
         ],
-        headline=_headline(compared),
         figure=lambda name: inline_svg(figures / f"{name}.svg", name),
         n=_blocks_range(run),
         control=readable.control(summary),
         prediction=readable.confronted(run, summary),
         contradictions=int((confronted["verdict"] == prediction.CONTRADICTS).sum()),
-        host=_host(run),
-        machine=facts.machine(run),
-        software=facts.software(run),
-        mitigations=facts.mitigations(run),
-        path_facts=facts.paths(run),
-        changed=facts.changed(run),
         notebooks=[(name, TITLES.get(name, "")) for name in notebooks],
         lore=claims.LORE,
-        commit=facts.lookup(run.host, "software", "commit"),
+        **_host_facts(run),
     )
+
+
+def _host_facts(run: Run) -> dict[str, Any]:
+    return {
+        "host": _host(run),
+        "commit": facts.lookup(run.host, "software", "commit"),
+        "machine": facts.machine(run),
+        "software": facts.software(run),
+        "mitigations": facts.mitigations(run),
+        "path_facts": facts.paths(run),
+        "changed": facts.changed(run),
+    }
 
 
 def notebook(path: Path) -> str:

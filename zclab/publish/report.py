@@ -86,9 +86,7 @@ def build(
             written = pool.submit(_write, run, stage, names, code := _code())
             _execute(run, stage / NOTEBOOKS)
             written.result()
-        for name in names:
-            path = stage / NOTEBOOKS / f"{name}.ipynb"
-            path.with_suffix(".html").write_text(page.notebook(path), encoding="utf-8")
+        _write_pages(stage, names)
         _write_manifest(run, stage, code)
     return target
 
@@ -231,6 +229,13 @@ def _write(run: Run, folder: Path, names: list[str], code: dict[str, Any]) -> No
     (folder / MAIL).write_text(mail.render(run, run.id), encoding="utf-8")
     text = page.index(run, folder / FIGURES, names, code)
     (folder / INDEX).write_text(text, encoding="utf-8")
+
+
+def _write_pages(folder: Path, names: list[str]) -> None:
+    """Write each executed notebook as HTML beside it."""
+    for name in names:
+        path = folder / NOTEBOOKS / f"{name}.ipynb"
+        path.with_suffix(".html").write_text(page.notebook(path), encoding="utf-8")
 
 
 def _draw(run: Run, folder: Path) -> None:
