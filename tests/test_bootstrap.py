@@ -389,3 +389,8 @@ def test_a_bare_conda_environment_is_refused(copy: Path, conda: dict[str, str]) 
     assert said.endswith("conda env update -n zclab -f environment.yml\n")
     assert not (copy / ".venv").exists()
     assert not (copy / ".conda-ready").exists()
+
+
+def test_a_complete_environment_lacks_nothing(checkout: Path) -> None:
+    """However a package spells its name, it is found where it is."""
+    assert bootstrap.missing_in_conda(checkout) == []

@@ -357,8 +357,13 @@ def missing_in_conda(root: Path) -> "list[str]":
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     wanted = project["dependencies"] + project["optional-dependencies"]["dev"]
     names = [re.split(r"[^A-Za-z0-9._-]", requirement)[0] for requirement in wanted]
-    present = {(dist.name or "").lower() for dist in metadata.distributions()}
-    return [name for name in names if name.lower() not in present]
+    present = {_normal(dist.name or "") for dist in metadata.distributions()}
+    return [name for name in names if _normal(name) not in present]
+
+
+def _normal(name: str) -> str:
+    """Return the one spelling of a package's name; jupyter_client is jupyter-client."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def install(root: Path, place: Place, *, packages: bool) -> None:
