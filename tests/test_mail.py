@@ -55,10 +55,10 @@ def test_the_summary_is_wins_losses_and_copies(text: str) -> None:
     """Three lines with the largest effects and the copied share of each path."""
     wins, loses, copied = text.split("\n\n")[1].split("\n")
 
-    assert re.match(r"Wins 12/18.* \+4\d\.\d% \[", wins)
-    assert re.match(r"Loses 6/18.* -29\.\d% \[.*veth 65435 B", loses)
+    assert re.match(r"Wins 12 of 18, at most \+4\d\.\d% \[", wins)
+    assert re.match(r"Loses 6 of 18, at most -29\.\d% \[.*veth 65435 B", loses)
     assert copied == (
-        "Zerocopy (copied share): sink yes (0%), veth no (100%), lo no (100%)"
+        "Zerocopy at all (copied): sink yes (0%), veth no (100%), lo no (100%)"
     )
 
 

@@ -100,7 +100,7 @@ def log_gain(arm_ns: Floats, baseline_ns: Floats) -> Floats:
 
 
 def percent(log_ratio: float) -> float:
-    """Return a log ratio as a difference in percent; +-inf stay infinite."""
+    """Return a log ratio as a difference in percent: -100 for -inf, inf for inf."""
     return 100.0 * math.expm1(log_ratio) if log_ratio < math.inf else math.inf
 
 

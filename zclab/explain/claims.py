@@ -250,14 +250,14 @@ def sentences(run: Run, frame: pd.DataFrame) -> list[str]:
     rows = compared(frame)
     return [
         *_partial(run),
+        *_copied(run, frame),
         *_findings(frame, table.FASTER, "wins"),
         *_findings(frame, table.SLOWER, "loses"),
         *_no_difference(frame),
-        *_copied(run, frame),
-        *_v5(rows, run),
-        *_by_size(frame, rows),
         *_selftest(rows),
         *_why(frame),
+        *_v5(rows, run),
+        *_by_size(frame, rows),
     ]
 
 
@@ -355,23 +355,28 @@ def _no_difference(frame: pd.DataFrame) -> Iterator[str]:
 
 
 def _copied(run: Run, frame: pd.DataFrame) -> Iterator[str]:
-    """Yield one sentence per path on whether it was zerocopy at all."""
-    for path, group in frame[frame["notifications"] > 0].groupby("path", sort=False):
-        shares = group["copied_share"]
-        if shares.isna().any():
-            asked = run.plan.report_usage
-            why = "the kernel does not report it" if asked else "it was not asked for"
-            yield f"Was it zerocopy on {path}? Unknown: {why}."
-            continue
-        total = int(group["notifications"].sum())
-        mean = float((shares * group["notifications"]).sum()) / total
-        said = f"{table.share_text(mean)} of {total} notifications say copied"
-        if shares.max() < table.ZEROCOPY_BELOW:
-            yield f"Was it zerocopy on {path}? Yes: {said}."
-        elif shares.min() >= table.COPIED_FROM:
-            yield f"Was it zerocopy on {path}? No: {said}."
-        else:
-            yield f"Was it zerocopy on {path}? In part: {said}{_by_point(group)}."
+    """Yield one sentence on whether it was zerocopy at all, path by path."""
+    by_path = frame[frame["notifications"] > 0].groupby("path", sort=False)
+    parts = [_copied_on(run, path, group) for path, group in by_path]
+    if parts:
+        text = "; ".join(parts)
+        yield f"Was it zerocopy at all? {text[0].upper()}{text[1:]}."
+
+
+def _copied_on(run: Run, path: object, group: pd.DataFrame) -> str:
+    shares = group["copied_share"]
+    if shares.isna().any():
+        asked = run.plan.report_usage
+        why = "the kernel does not report it" if asked else "it was not asked for"
+        return f"on {path} unknown: {why}"
+    total = int(group["notifications"].sum())
+    mean = float((shares * group["notifications"]).sum()) / total
+    said = f"{table.share_text(mean)} of {total} notifications say copied"
+    if shares.max() < table.ZEROCOPY_BELOW:
+        return f"on {path} yes: {said}"
+    if shares.min() >= table.COPIED_FROM:
+        return f"on {path} no: {said}"
+    return f"on {path} in part: {said}{_by_point(group)}"
 
 
 def _by_point(group: pd.DataFrame) -> str:
@@ -381,12 +386,12 @@ def _by_point(group: pd.DataFrame) -> str:
         low = table.share_text(rows["copied_share"].min())
         high = table.share_text(rows["copied_share"].max())
         parts.append(f"{point} {low if low == high else f'{low} to {high}'}")
-    text = f"; by point: {', '.join(parts)}"
+    text = f" ({', '.join(parts)}"
     # Since 6.10 requests that share an skb are chained, and only the chain's head
     # is marked used (io_uring/notif.c: io_link_skb, io_tx_ubuf_complete).
     if (group["protocol"] == "tcp").any():
         text += "; over TCP a share below 100% also counts sends that shared an skb"
-    return text
+    return f"{text})"
 
 
 def _v5(rows: pd.DataFrame, run: Run) -> Iterator[str]:

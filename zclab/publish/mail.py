@@ -97,22 +97,22 @@ def _summary(frame: pd.DataFrame) -> list[str]:
     return [
         _extreme("Wins", rows, table.FASTER),
         _extreme("Loses", rows, table.SLOWER),
-        _fitting(f"Zerocopy (copied share): {text}", f"Zerocopy: {text}"),
+        _fitting(f"Zerocopy at all (copied): {text}", f"Zerocopy: {text}"),
     ]
 
 
 def _extreme(word: str, rows: pd.DataFrame, finding: str) -> str:
     """Return how often zerocopy wins or loses, and by how much at most."""
     found = rows[rows["finding"] == finding]
-    head = f"{word} {len(found)}/{len(rows)}"
+    head = f"{word} {len(found)} of {len(rows)}"
     if found.empty:
-        return f"{head} of what was measured"
+        return f"{head} comparisons"
     most = found.loc[found["gain_percent"].abs().idxmax()]
     gain = table.gain_text(most)
     place = f"{most['arm']}, {most['path']} {most['io_size_bytes']} B"
     return _fitting(
-        f"{head}, at most {gain} {place}, n={most['n']}",
-        f"{head}: {gain} {place}, n={most['n']}",
+        f"{head}, at most {gain} ({place}, n={most['n']})",
+        f"{head}, at most {gain} ({place})",
         f"{head}: {gain} {place}",
     )
 
