@@ -13,7 +13,7 @@ from tests import samples
 from zclab import store
 from zclab.errors import DataError, InputError, ZclabError
 from zclab.explain import claims, joined, prediction, readable, table
-from zclab.publish import mail, page, report
+from zclab.publish import archive, mail, page, report
 
 CODE = {"version": "0.1.0", "commit": "0123456789ab", "dirty": False}
 
@@ -52,7 +52,7 @@ def test_layout(built, run):
     """A report is one folder named like its run, with all that a reader needs."""
     found = {str(p.relative_to(built)) for p in built.rglob("*") if p.is_file()}
 
-    assert built == report.find("latest") == report.find(run.id)
+    assert built == archive.find("latest") == archive.find(run.id)
     assert found == {
         "index.html",
         "mail.txt",
@@ -184,7 +184,7 @@ def test_text_is_escaped(built, run):
 
 def test_verifies(built, run):
     """A fresh report verifies: its files, its run, and its mail from the data."""
-    assert report.verify(built) == [
+    assert archive.verify(built) == [
         "16 files as written",
         f"run {run.id} as reported",
         "mail.txt rebuilt from the data, byte for byte",
@@ -208,19 +208,19 @@ def test_one_changed_byte(copy, name):
     (copy / name).write_bytes(content)
 
     with pytest.raises(DataError, match=re.escape(f"{name} is not what was written")):
-        report.verify(copy)
+        archive.verify(copy)
 
 
 def test_missing_and_added_files(copy):
     """A file too many or too few fails the check."""
     (copy / "more.txt").write_text("")
     with pytest.raises(DataError, match=r"files differ from the manifest: more\.txt"):
-        report.verify(copy)
+        archive.verify(copy)
 
     (copy / "more.txt").unlink()
     (copy / "manifest.sha256").unlink()
     with pytest.raises(DataError, match=r"manifest\.sha256 is missing"):
-        report.verify(copy)
+        archive.verify(copy)
 
 
 def test_mail_must_follow_from_the_data(copy):
@@ -233,7 +233,7 @@ def test_mail_must_follow_from_the_data(copy):
     (copy / "manifest.sha256").write_text(line)
 
     with pytest.raises(DataError, match=r"mail\.txt is not what this zclab makes"):
-        report.verify(copy)
+        archive.verify(copy)
 
 
 def test_other_run_under_the_same_name(copy, home, tmp_path, monkeypatch):
@@ -243,7 +243,7 @@ def test_other_run_under_the_same_name(copy, home, tmp_path, monkeypatch):
     monkeypatch.setenv("ZCLAB_HOME", str(tmp_path / "other"))
 
     with pytest.raises(DataError):
-        report.verify(copy)
+        archive.verify(copy)
 
 
 def test_mail_is_fit(built, run):
@@ -257,9 +257,9 @@ def test_mail_is_fit(built, run):
 def test_find_nothing(tmp_path):
     """A report that is not there is an error of one line that says what to do."""
     with pytest.raises(InputError, match="there is no report under"):
-        report.find("latest", tmp_path)
+        archive.find("latest", tmp_path)
     with pytest.raises(InputError, match="does not exist"):
-        report.find("20260101T000000Z-x-quick")
+        archive.find("20260101T000000Z-x-quick")
 
 
 @pytest.fixture
@@ -354,7 +354,7 @@ def test_two_runs(tmp_path, quick):
     text = (folder / "index.html").read_text()
     assert "76 of 76 planned blocks" in text
     assert all(run.id in text for run in runs)
-    assert f"run {runs[1].id} as reported" in report.verify(folder)
+    assert f"run {runs[1].id} as reported" in archive.verify(folder)
 
 
 def test_unsealed_run(tmp_path, quick):
@@ -375,7 +375,7 @@ def test_unsealed_run(tmp_path, quick):
     folder = report.build([run.folder], out=tmp_path)
 
     assert "Partial run: 63 of 72 planned blocks" in (folder / "index.html").read_text()
-    assert f"run {run.id} as reported" in report.verify(folder)
+    assert f"run {run.id} as reported" in archive.verify(folder)
 
 
 def confronted(run):

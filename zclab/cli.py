@@ -175,7 +175,6 @@ def report(
     figures and a manifest of hashes lie beside the report.
     """
     from zclab import store
-    from zclab.publish import report as reports
 
     measured: Path | None = None
     if runs:
@@ -185,6 +184,8 @@ def report(
         folder, measured = _measure_by_notebook(profile, seed)
         folders = [folder]
         _say(f"Measured {folder}; writing the report ...")
+    from zclab.publish import report as reports  # slow to import: it draws
+
     made = reports.build(folders, measured_notebook=measured, out=out)
     for name in ("index.html", "mail.txt"):
         typer.echo(made / name)
@@ -195,7 +196,6 @@ def _measure_by_notebook(profile: str, seed: str) -> tuple[Path, Path]:
     from zclab import store
     from zclab.measure import profile as profiles
     from zclab.params import parse_int
-    from zclab.publish import notebooks
     from zclab.uring import probe
 
     number = parse_int(seed, "seed") if seed else 0
@@ -205,6 +205,8 @@ def _measure_by_notebook(profile: str, seed: str) -> tuple[Path, Path]:
         f"Measuring profile {profile}: {len(plan.points)} points, "
         f"{plan.total_blocks} blocks, about {plan.seconds * 1.1 / 60:.1f} min ..."
     )
+    from zclab.publish import notebooks  # slow to import: it brings Jupyter
+
     output = store.home() / "build" / "10-measure.ipynb"
     with _bar() as show:
         heard = _Progress(show)
@@ -295,10 +297,10 @@ def mail(
     Edit the report's mail.txt by hand if you like; what a reader needs to judge the
     numbers may not go missing, and the check says what does.
     """
+    from zclab.publish import archive
     from zclab.publish import mail as mails
-    from zclab.publish import report as reports
 
-    path = reports.find(report) / "mail.txt"
+    path = archive.find(report) / "mail.txt"
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -338,13 +340,13 @@ Check = tuple[Path, Callable[[Path], list[str]]]
 def _named(names: Sequence[str]) -> list[Check]:
     """Return each run or report that is named; an id may name one of each."""
     from zclab import store
-    from zclab.publish import report as reports
+    from zclab.publish import archive
 
     checks: list[Check] = []
     for name in names:
         found: list[Check] = []
         problems: list[str] = []
-        for find, check in ((store.find, store.verify), (reports.find, reports.verify)):
+        for find, check in ((store.find, store.verify), (archive.find, archive.verify)):
             try:
                 found.append((find(name), check))
             except InputError as error:
@@ -357,11 +359,11 @@ def _named(names: Sequence[str]) -> list[Check]:
 
 def _all() -> list[Check]:
     from zclab import store
-    from zclab.publish import report as reports
+    from zclab.publish import archive
 
     return [
         *((folder, store.verify) for folder in store.listing()),
-        *((folder, reports.verify) for folder in reports.listing()),
+        *((folder, archive.verify) for folder in archive.listing()),
     ]
 
 

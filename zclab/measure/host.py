@@ -8,12 +8,11 @@ import hashlib
 import os
 import platform
 import resource
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from zclab import __version__
+from zclab import checkout
 from zclab.uring import probe
 
 # What bears on zerocopy or on the noise of a measurement of it.
@@ -103,26 +102,12 @@ def _sysctls() -> dict[str, Any]:
     }
 
 
-def _git(*arguments: str) -> str | None:
-    here = Path(__file__).resolve().parent
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(here), *arguments],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
-
-
 def _software() -> dict[str, Any]:
+    code = checkout.code()
     return {
-        "zclab": __version__,
-        "commit": _git("rev-parse", "--short=12", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "zclab": code["version"],
+        "commit": code["commit"],
+        "dirty": code["dirty"],
         "python": platform.python_version(),
         "liburing": probe.liburing_version(),
         "compiler": probe.compiler(),

@@ -76,9 +76,9 @@ class Sender:
         limit = outstanding_limit(io_size_bytes, memlock_bytes)
         if limit < batch and mode in (Mode.SEND_ZC, Mode.MIXED):
             raise CapabilityError(
-                f"{self._what}, batch {batch}: a batch pins more than the locked-memory "
-                f"limit of {memlock_bytes >> 10} KiB allows; raise it (ulimit -l) or "
-                f"use a batch of at most {limit}"
+                f"{self._what}, batch {batch}: a batch pins more than the "
+                f"locked-memory limit of {memlock_bytes >> 10} KiB allows; raise it "
+                f"(ulimit -l) or use a batch of at most {limit}"
             )
         self.outstanding_max = max(batch, limit)
         self.notification_lag = max(1, min(LAG, self.outstanding_max - batch))
