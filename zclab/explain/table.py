@@ -404,11 +404,12 @@ def _bare_gain(rows: pd.DataFrame, arm: str) -> str:
 def compact(run: Run, path: str) -> pd.DataFrame:
     """Return the table of one path as people read it: strings, units in the header.
 
-    Empty when the run has no sample of that path.
+    Empty when the run has no sample of that path. `delivered` is there only where
+    something receives.
     """
     frame = summary(run)
     frame = frame[frame["path"] == path]
-    return pd.DataFrame(
+    readable = pd.DataFrame(
         {
             "protocol": [f"{r.protocol.upper()}/IPv{r.family}" for r in _rows(frame)],
             "IO size [B]": [str(r.io_size_bytes) for r in _rows(frame)],
@@ -430,6 +431,9 @@ def compact(run: Run, path: str) -> pd.DataFrame:
             "n": [str(r.n) for r in _rows(frame)],
         }
     )
+    if frame["delivered_share"].isna().all():
+        return readable.drop(columns="delivered")
+    return readable
 
 
 def _rows(frame: pd.DataFrame) -> list[Any]:
