@@ -44,7 +44,7 @@ lab: setup ## open the notebooks in JupyterLab
 	@"$(BIN)/zclab" lab $(ARGS)
 
 measure: setup ## take one run into data/runs/
-	@"$(BIN)/zclab" measure --profile $(PROFILE) $(ARGS)
+	@"$(BIN)/zclab" measure $(if $(filter file,$(origin PROFILE)),,--profile $(PROFILE)) $(ARGS)
 
 verify: setup ## check every run and report against its hashes, or RUN=<run or report>
 	@"$(BIN)/zclab" verify $(RUN) $(ARGS)

@@ -134,12 +134,14 @@ def test_published_numbers_are_typed_nowhere_else() -> None:
         (71, 20, 22, 24, claims.DIRECTION_ONLY),
         (4, 5, 6, 7, claims.REPRODUCED),
         (4, 10, 11, 12, claims.DIRECTION_ONLY),  # over 5 points away
-        (4, -3, -2, -1, claims.CONTRADICTED),
+        (4, -3, -2, -1, claims.UNDECIDED),  # other sign, within 5 points
+        (4, -6, -5, -3, claims.CONTRADICTED),
         (-29, 1, 2, 3, claims.CONTRADICTED),
-        (0.4, -3, -2, -1, claims.CONTRADICTED),  # tiny, and still under the rule
+        (0.4, -9, -8, -6, claims.CONTRADICTED),  # tiny, and still under the rule
         (0.4, 1, 2, 3, claims.REPRODUCED),
         (71, -1, 20, 41, claims.UNDECIDED),
-        (71, 0.1, 0.2, 0.4, claims.UNDECIDED),  # within the floor of 0.5
+        (71, 0.1, 0.2, 0.4, claims.CONTRADICTED),  # no effect: within the floor
+        (16, -0.8, -0.4, 0.1, claims.CONTRADICTED),  # a tight nothing
         (-4, -0.4, -0.2, -0.1, claims.UNDECIDED),
         (4, -math.inf, 4, math.inf, claims.UNDECIDED),
     ],
@@ -308,13 +310,15 @@ def test_every_claimed_effect_has_its_interval_and_n(faithful: store.Run) -> Non
 
 
 def test_what_is_not_there_is_not_claimed(tmp_path: Folder) -> None:
-    """Without any effect there are no wins, no losses and no verdict but undecided."""
+    """Without any effect nothing is won or lost, and large claims are contradicted."""
     run = samples.make(tmp_path, gain=lambda point, arm: 0.0, seed=4)
     rows = claims.compare(run)
-    words = set(rows["verdict"]) - {claims.NOT_COMPARABLE, claims.NOT_MEASURED}
+    large = rows["published_percent"].abs() > 1.19 * claims.TOLERANCE_POINTS
+    judged = ~rows["verdict"].isin([claims.NOT_COMPARABLE, claims.NOT_MEASURED])
     text = " ".join(claims.verdict_sentences(run))
 
-    assert words == {claims.UNDECIDED}
+    assert set(rows["verdict"][judged & large]) == {claims.CONTRADICTED}
+    assert set(rows["verdict"][judged & ~large]) == {claims.UNDECIDED}
     assert "No difference found" in text
     assert text.count("wins at no measured point") == 1
     assert text.count("loses at no measured point") == 1

@@ -5,6 +5,7 @@ from pathlib import Path as Folder
 import pytest
 
 from tests.live import in_namespaces, needs_uring
+from zclab.errors import CapabilityError
 from zclab.measure import namespace, path
 
 
@@ -27,7 +28,7 @@ def test_device_facts(name, kinds, live):
     before = devices()
     facts = in_namespaces(
         f"""
-route = up(Path("{name}"))
+route = up(Path("{name}"), {{4, 6}})
 answer(route.facts | {{"live": route.live}})
 """
     )
@@ -53,7 +54,7 @@ def test_copied_share(name, family, copied):
         f"""
 from zclab.uring.ring import Ring
 from zclab.uring.sender import Sender
-route = up(Path("{name}"))
+route = up(Path("{name}"), {{4, 6}})
 point = Point(path=Path("{name}"), protocol=Protocol.UDP, family={family},
               io_size_bytes=8000, batch=8)
 flow = route.open(point)
@@ -81,7 +82,7 @@ def test_datagram_beyond_the_mtu_is_copied():
 from pyroute2 import IPRoute
 from zclab.uring.ring import Ring
 from zclab.uring.sender import Sender
-route = up(Path.SINK)
+route = up(Path.SINK, {4, 6})
 with IPRoute() as network:
     network.link("set", index=network.link_lookup(ifname=route.device)[0], mtu=1500)
 found = {}
@@ -107,7 +108,7 @@ def test_tcp_connects(name, family):
     """A TCP flow connects both ends on a live path, in either family."""
     facts = in_namespaces(
         f"""
-route = up(Path("{name}"))
+route = up(Path("{name}"), {{4, 6}})
 point = Point(path=Path("{name}"), protocol=Protocol.TCP, family={family},
               io_size_bytes=100, batch=1)
 with route.open(point).sending as sending:
@@ -142,3 +143,12 @@ def test_refusal_names_a_sysctl_or_the_errno():
 
     assert "namespaces are refused" in line
     assert "\n" not in line
+
+
+def test_maps_refused_by_policy_are_one_line(monkeypatch, tmp_path):
+    """Where unshare passes but the id maps are refused, the sysctl is named."""
+    monkeypatch.setattr(namespace, "_unshare", lambda flags: 0)
+    monkeypatch.setattr(namespace, "Path", lambda *parts: tmp_path / "no" / "such")
+
+    with pytest.raises(CapabilityError, match="namespaces are refused"):
+        namespace.enter()

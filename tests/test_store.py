@@ -187,3 +187,30 @@ def test_out_must_be_a_folder(tmp_path):
 
     with pytest.raises(InputError, match="--out"):
         store.Journal.create(PLAN, {}, alias="t", out=path / "below")
+
+
+@pytest.mark.parametrize("missing", [(), (store.MANIFEST_SUM,)])
+def test_kill_during_the_seal_loses_nothing(tmp_path, missing):
+    """While the journal is there it is the run, however far the seal got."""
+    journal = store.Journal.create(PLAN, {"alias": "t"}, alias="t", out=tmp_path)
+    for number in range(3):
+        journal.append(block(number))
+    lines = (journal.folder / store.JOURNAL).read_bytes()
+    store.seal(journal.folder, host_after={})
+    (journal.folder / store.JOURNAL).write_bytes(lines)
+    for name in missing:
+        (journal.folder / name).unlink()
+
+    run = store.load(journal.folder)
+
+    assert run.blocks_done == 3
+    assert not run.sealed
+
+
+def test_folder_without_a_plan_is_no_run(tmp_path):
+    """What a kill in the first moment of a run leaves is not taken for a run."""
+    folder = tmp_path / "20260101T000000Z-t-custom"
+    folder.mkdir()
+    (folder / store.JOURNAL).write_text("")
+
+    assert store.listing(tmp_path) == []

@@ -158,13 +158,44 @@ def test_dead_worker_ends_the_run_with_its_blocks(tmp_path):
     assert run.blocks_done == 5
 
 
+def test_dead_receiver_is_noticed(tmp_path):
+    """A receiver that dies ends the run: its drops would pass for a live receiver."""
+    plan = replace(PLAN, points=POINTS[2:3], blocks=500)
+
+    def kill_receiver(progress):
+        if progress.done == 5:
+            (worker,) = direct_children(os.getpid())
+            (receiver,) = direct_children(worker)
+            os.kill(receiver, signal.SIGKILL)
+
+    with pytest.raises(MeasureError, match="receiver ended"):
+        sweep.take(plan, out=tmp_path, progress=kill_receiver)
+
+    (folder,) = tmp_path.iterdir()
+    assert store.load(folder).blocks_done >= 5
+
+
+def test_any_seed_can_be_measured(tmp_path):
+    """The largest seed that a plan may have is measured like any other."""
+    plan = replace(PLAN, points=POINTS[:1], blocks=1, seed=(1 << 63) - 1)
+
+    assert store.load(sweep.take(plan, out=tmp_path)).complete
+
+
+def direct_children(pid):
+    """Return the pids of the processes that any thread of `pid` started."""
+    found = []
+    for task in Folder(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += [int(text) for text in task.read_text().split()]
+        except OSError:
+            continue
+    return found
+
+
 def children(pid):
     """Return the pids of all processes below `pid`."""
-    task = Folder(f"/proc/{pid}/task/{pid}/children")
-    try:
-        direct = [int(text) for text in task.read_text().split()]
-    except OSError:
-        return []
+    direct = direct_children(pid)
     return [*direct, *(below for child in direct for below in children(child))]
 
 
@@ -235,8 +266,8 @@ def test_ctrl_c_seals_and_says_so(tmp_path):
 
     assert process.returncode == 130
     assert "Traceback" not in said
-    assert "finished blocks are kept" in said
     (folder,) = tmp_path.iterdir()
+    assert f"finished blocks are kept: zclab report {folder}" in said
     assert store.load(folder).sealed
 
 

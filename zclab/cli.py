@@ -13,9 +13,15 @@ from typing import Annotated, Any
 import typer
 
 from zclab import __version__
-from zclab.errors import EXIT_INPUT, InputError, ZclabError
-
-EXIT_INTERRUPTED = 130
+from zclab.errors import (
+    EXIT_FAILURE,
+    EXIT_INPUT,
+    EXIT_STOPPED,
+    DataError,
+    InputError,
+    StoppedError,
+    ZclabError,
+)
 
 # typer brings its own copy of click from 0.20 on, so the class is reached through
 # the one name that all its versions export.
@@ -87,6 +93,7 @@ def measure(  # noqa: PLR0917 - typer calls it by keyword
     by default udp over IPv4 on the sink, 1200, 4000 and 8000 bytes, all modes,
     batch 8 (tcp: batch 1). The run's folder is printed at the end.
     """
+    from zclab import store
     from zclab.measure import sweep
 
     grid = {
@@ -98,11 +105,27 @@ def measure(  # noqa: PLR0917 - typer calls it by keyword
         "batch": batch,
     }
     plan = _plan(profile, {k: v for k, v in grid.items() if v}, blocks, seed)
-    with _bar() as show:
-        folder = sweep.take(
-            plan, out=out, progress=lambda p: show(p.done, p.total, str(p.run))
-        )
+    parent = out if out is not None else store.runs_dir()
+    with _kept(parent), _bar() as show:
+        folder = sweep.take(plan, out=out, progress=lambda p: show(p.done, p.total))
     typer.echo(folder)
+
+
+@contextmanager
+def _kept(parent: Path) -> Iterator[None]:
+    """When a measurement is stopped, say where its finished blocks are, if any."""
+    from zclab import store
+
+    before = set(store.listing(parent))
+    try:
+        yield
+    except KeyboardInterrupt:
+        new = sorted(set(store.listing(parent)) - before)
+        if not new:
+            raise StoppedError("stopped before the first block") from None
+        raise StoppedError(
+            f"stopped; finished blocks are kept: zclab report {new[-1]}"
+        ) from None
 
 
 def _plan(profile: str, grid: dict[str, str], blocks: str, seed: str) -> Any:
@@ -208,7 +231,7 @@ def _measure_by_notebook(profile: str, seed: str) -> tuple[Path, Path]:
     from zclab.publish import notebooks  # slow to import: it brings Jupyter
 
     output = store.home() / "build" / "10-measure.ipynb"
-    with _bar() as show:
+    with _kept(store.runs_dir()), _bar() as show:
         heard = _Progress(show)
         done = notebooks.execute(
             "10-measure",
@@ -224,16 +247,16 @@ class _Progress:
 
     _LINE = re.compile(r"block (\d+) of (\d+)")
 
-    def __init__(self, show: Callable[[int, int, str], None]) -> None:
+    def __init__(self, show: Callable[[int, int], None]) -> None:
         self._show = show
 
     def hear(self, text: str) -> None:
         for done, total in self._LINE.findall(text):
-            self._show(int(done), int(total), "")
+            self._show(int(done), int(total))
 
 
 @contextmanager
-def _bar() -> Iterator[Callable[[int, int, str], None]]:
+def _bar() -> Iterator[Callable[[int, int], None]]:
     """Show a bar with an ETA on a terminal, a line per tenth elsewhere."""
     from rich.console import Console
     from rich.progress import (
@@ -263,16 +286,16 @@ def _bar() -> Iterator[Callable[[int, int, str], None]]:
         refresh_per_second=4,
     ) as progress:
         task = progress.add_task("measuring", total=None)
-        yield lambda done, total, _: progress.update(task, completed=done, total=total)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-def _tenths() -> Callable[[int, int, str], None]:
+def _tenths() -> Callable[[int, int], None]:
     import time
 
     start = time.monotonic()
     told = [0]
 
-    def show(done: int, total: int, _: str) -> None:
+    def show(done: int, total: int) -> None:
         tenth = 10 * done // total
         if tenth > told[0]:
             told[0] = tenth
@@ -327,9 +350,17 @@ def verify(
     from zclab import store
 
     checks = _named(names) if names else _all()
+    problems = []
     for folder, check in checks:
-        for fact in check(folder):
-            typer.echo(f"{folder.name}: {fact}")
+        try:
+            for fact in check(folder):
+                typer.echo(f"{folder.name}: {fact}")
+        except DataError as error:
+            problems.append(error)
+    for problem in problems[:-1]:
+        _say(f"zclab: {problem}")
+    if problems:
+        raise problems[-1]
     if not checks:
         typer.echo(f"nothing to verify under {store.home()}")
 
@@ -361,8 +392,12 @@ def _all() -> list[Check]:
     from zclab import store
     from zclab.publish import archive
 
+    runs = store.listing()
+    for folder in runs:
+        if not store.is_sealed(folder):
+            _say(f"{folder.name}: left out, it was interrupted and never sealed")
     return [
-        *((folder, store.verify) for folder in store.listing()),
+        *((folder, store.verify) for folder in runs if store.is_sealed(folder)),
         *((folder, archive.verify) for folder in archive.listing()),
     ]
 
@@ -440,7 +475,7 @@ def _say(text: str) -> None:
 
 def _terminated(number: int, _: FrameType | None) -> None:
     """Turn a polite end into the same clean way out that Ctrl-C takes."""
-    raise KeyboardInterrupt(signal.Signals(number).name)
+    raise KeyboardInterrupt(f"stopped by {signal.Signals(number).name}")
 
 
 def main() -> None:
@@ -448,7 +483,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _terminated)
     try:
         status = app(standalone_mode=False) or 0
-        if status == EXIT_INTERRUPTED:  # typer's own answer to Ctrl-C, without words
+        if status == EXIT_STOPPED:  # typer's own answer to Ctrl-C, without words
             raise KeyboardInterrupt
         sys.exit(status)
     except ZclabError as error:
@@ -458,9 +493,13 @@ def main() -> None:
         message = str(error).rstrip(".") or type(error).__name__
         _say(f"zclab: {message}; see zclab --help")
         sys.exit(EXIT_INPUT)
-    except (KeyboardInterrupt, typer.Abort):
-        _say("zclab: stopped; finished blocks are kept: zclab report latest")
-        sys.exit(EXIT_INTERRUPTED)
+    except OSError as error:  # a full disk, a folder of somebody else
+        what = error.filename or "a file or a system call"
+        _say(f"zclab: {what}: {error.strerror or error}")
+        sys.exit(EXIT_FAILURE)
+    except (KeyboardInterrupt, typer.Abort) as stop:
+        _say(f"zclab: {str(stop) or 'stopped'}")
+        sys.exit(EXIT_STOPPED)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 ZclabError
 ├── InputError       a parameter, file or id is wrong; exit 2
 │   └── DataError    a run or report on disk is not what it claims to be
+├── StoppedError     the user ended it; exit 130
 ├── CapabilityError  the kernel, a privilege or a device is missing; exit 77
 └── MeasureError     the measurement itself broke a rule it checks; exit 1
     └── SendError    the kernel refused a send; carries the errno
@@ -15,6 +16,7 @@ import os
 
 EXIT_FAILURE = 1
 EXIT_INPUT = 2
+EXIT_STOPPED = 130  # as shells say it: 128 + SIGINT
 EXIT_MISSING = 77  # the kernel selftests' KSFT_SKIP is 4; liburing's T_EXIT_SKIP is 77
 
 
@@ -36,6 +38,12 @@ class InputError(ZclabError):
 
 class DataError(InputError):
     """Data on disk is missing, damaged or changed since it was sealed."""
+
+
+class StoppedError(ZclabError):
+    """Ctrl-C or SIGTERM; the message says what was kept."""
+
+    exit_code = EXIT_STOPPED
 
 
 class CapabilityError(ZclabError):

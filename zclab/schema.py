@@ -83,7 +83,12 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column("eagain", "int", "1", "completions with -EAGAIN; not in requests"),
     Column("short_sends", "int", "1", "completions with fewer bytes than asked"),
-    Column("cq_overflow", "int", "1", "CQEs that did not fit the completion queue"),
+    Column(
+        "cq_overflow",
+        "int",
+        "1",
+        "times that CQEs were found not to fit the completion queue",
+    ),
     Column("submits", "int", "1", "io_uring_enter calls that submitted requests"),
     Column("cpu_user_ns", "int", "ns", "user time of the sending thread"),
     Column("cpu_sys_ns", "int", "ns", "system time of the sending thread"),
@@ -189,7 +194,7 @@ def dictionary() -> str:
 FILES = {
     "plan.json": "the plan as fixed before the first sample, and its hash",
     "host-before.json": "facts of the host and of each path before the first sample",
-    "host-after.json": "the same facts after the last sample",
+    "host-after.json": "the host's facts again after the last sample; empty if partial",
     "journal.jsonl": "one line per finished block; only in a run that is not sealed",
     "samples.parquet": "the samples of a sealed run",
     "manifest.json": "what was planned and done, warnings, and SHA-256 of every file",

@@ -2,10 +2,12 @@
 
 A run is a folder. While it is being taken it has `plan.json`, `host-before.json`
 and `journal.jsonl`, one line per finished block. Sealing turns the journal into
-`samples.parquet`, hashes every file into `manifest.json`, and makes the folder
-read-only. A run that was killed keeps its journal, and loads as partial.
+`samples.parquet`, hashes every file into `manifest.json`, makes the files read-only
+and, last, removes the journal: while there is a journal, the journal is the run. So
+a run that was killed, even while it was being sealed, loads as partial.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -105,9 +107,10 @@ class Journal:
         self.blocks_done = 0
         self._started = datetime.now(UTC)
         self._synced = time.monotonic()
-        write_json(folder / PLAN, {"hash": plan.hash, "plan": plan.to_json()})
-        write_json(folder / HOST_BEFORE, host)
         self._file = (folder / JOURNAL).open("x", encoding="utf-8")
+        write_json(folder / HOST_BEFORE, host)
+        # Last, as a folder is a run by its plan: one killed before is none.
+        write_json(folder / PLAN, {"hash": plan.hash, "plan": plan.to_json()})
 
     @classmethod
     def create(
@@ -157,9 +160,12 @@ class Journal:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        # On a full disk the lines that were written before still make a run.
+        with contextlib.suppress(OSError):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        with contextlib.suppress(OSError):
+            self._file.close()
         if kind is not None:
             self.warnings.append(f"stopped by {kind.__name__} before the plan's end")
         seal(self.folder, host_after=self.host_after, warnings=self.warnings)
@@ -168,7 +174,10 @@ class Journal:
 def _journal_blocks(path: Path) -> tuple[list[list[dict[str, Any]]], bool]:
     """Return the finished blocks of a journal, and whether its last line was torn."""
     blocks: list[list[dict[str, Any]]] = []
-    lines = path.read_bytes().split(b"\n")
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing and the run is not sealed") from None
     torn = lines.pop() != b""  # a whole journal ends in a newline
     for number, line in enumerate(lines, 1):
         try:
@@ -192,13 +201,15 @@ def _arrow_schema() -> Any:
 def seal(
     folder: Path, *, host_after: dict[str, Any], warnings: Iterable[str] = ()
 ) -> None:
-    """Turn the journal of `folder` into Parquet, hash all files, make it read-only.
+    """Turn the journal of `folder` into Parquet, hash all files, make them read-only.
+
+    The journal goes last, when all that replaces it is on the disk.
 
     Raises:
         DataError: the run is sealed already, or its journal is damaged.
 
     """
-    if (folder / MANIFEST).exists():
+    if is_sealed(folder):
         raise DataError(f"{folder} is sealed already; a redo is a new run")
     stored = read_json(folder / PLAN)
     plan = Plan.from_json(stored["plan"])
@@ -224,9 +235,25 @@ def seal(
         },
     )
     (folder / MANIFEST_SUM).write_text(f"{sha256(folder / MANIFEST)}  {MANIFEST}\n")
-    (folder / JOURNAL).unlink()
     for path in folder.iterdir():
         path.chmod(0o444)
+        _sync(path)
+    _sync(folder)
+    (folder / JOURNAL).unlink()
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def is_sealed(folder: Path) -> bool:
+    """Return whether a run was sealed to the end."""
+    return (folder / MANIFEST).is_file() and not (folder / JOURNAL).exists()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,7 +317,7 @@ def verify(folder: Path) -> list[str]:
         DataError: a file is missing, added or changed, or the run is not sealed.
 
     """
-    if not (folder / MANIFEST).is_file():
+    if not is_sealed(folder):
         raise DataError(
             f"{folder.name} is not sealed: it was interrupted; its finished blocks "
             f"can be reported (zclab report {folder.name}) but not verified"
@@ -342,7 +369,7 @@ def load(folder: Path) -> Run:
         DataError: a sealed run was changed, or a journal is damaged in its middle.
 
     """
-    sealed = (folder / MANIFEST).is_file()
+    sealed = is_sealed(folder)
     if sealed:
         verify(folder)
     stored = read_json(folder / PLAN)

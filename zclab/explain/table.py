@@ -320,8 +320,8 @@ def shaped(frame: pd.DataFrame, table_name: str) -> str:
         rows.append(
             (
                 str(size),
-                "-" if base is None else f"{base['requests_per_s']:.0f}",
-                "-" if mine is None else _rate_text(mine),
+                "-" if base is None else _rate(base["requests_per_s"]),
+                "-" if mine is None else _rate_text(mine, base),
                 "-" if mine is None else share_text(mine["copied_share"]),
                 percent_text(said),
             )
@@ -329,9 +329,26 @@ def shaped(frame: pd.DataFrame, table_name: str) -> str:
     return _grid(rows)
 
 
-def _rate_text(row: pd.Series) -> str:
+def _rate(requests_per_s: float) -> str:
+    """Return a rate in as many digits as the median of one run is worth."""
+    return f"{requests_per_s / 1000:.0f}k"
+
+
+def _paired_rate(row: pd.Series, base: pd.Series | None) -> float:
+    """Return the baseline's rate times the paired gain.
+
+    A median of the arm's own rates would not be paired, and its quotient with the
+    baseline's would be another number than the gain printed beside it.
+    """
+    if base is None or math.isnan(row["gain_percent"]):
+        return float(row["requests_per_s"])
+    return float(base["requests_per_s"] * (1 + row["gain_percent"] / 100))
+
+
+def _rate_text(row: pd.Series, base: pd.Series | None) -> str:
     gain, _, interval = gain_text(row).partition(" ")
-    return f"{row['requests_per_s']:.0f} {f'({gain})':>8} {interval:>14}"
+    rate = _rate(_paired_rate(row, base))
+    return f"{rate} {f'({gain})':>8} {interval:>14}"
 
 
 def percent_text(value: float) -> str:
@@ -357,13 +374,14 @@ def _selftest_shaped(frame: pd.DataFrame, table_name: str) -> str:
     columns = {wanted.baseline: str(BASELINE), **wanted.arms}
     header = ("mode", "MiB/s", f"gain over {wanted.baseline}, 95% interval")
     rows = [(*header, "copied", "Feb 2025")]
+    base = _arm(frame, point, str(BASELINE))
     for column, arm in columns.items():
         mine = _arm(frame, point, arm)
         zc = column in said
         rows.append(
             (
                 column,
-                "-" if mine is None else f"{mine['requests_per_s'] * size / MIB:.0f}",
+                "-" if mine is None else f"{_paired_rate(mine, base) * size / MIB:.0f}",
                 gain_text(mine) if mine is not None and zc else "-" if zc else "",
                 "" if mine is None or not zc else share_text(mine["copied_share"]),
                 percent_text(said[column]) if zc else "",

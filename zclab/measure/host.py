@@ -1,6 +1,6 @@
 """Facts of the host, each read where the kernel keeps it; absent ones are left out.
 
-Nothing that names the machine or its owner is read: no hostname, no address, no
+Nothing that names the machine or its owner is told: no hostname, no address, no
 serial number. The alias is a few digits of a hash.
 """
 

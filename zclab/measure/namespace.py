@@ -52,9 +52,13 @@ def enter() -> None:
     uid, gid = os.getuid(), os.getgid()
     failure = _unshare(CLONE_NEWUSER | CLONE_NEWNET)
     if failure == 0:
-        Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
-        Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+        try:
+            Path("/proc/self/setgroups").write_text("deny")
+            Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
+            Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+        except OSError as error:
+            # Ubuntu's AppArmor policy lets unshare pass and refuses the maps.
+            raise CapabilityError(_why_refused(error.errno or 0)) from None
         return
     # Where unprivileged user namespaces are off, root needs none.
     if uid == 0 and _unshare(CLONE_NEWNET) == 0:

@@ -5,8 +5,9 @@
 - veth: a pair of devices, the peer in a second namespace with a live receiver.
 - lo: loopback with a live receiver.
 
-All have an MTU that lets every size through unfragmented, because the kernel
-copies datagrams that need IP fragmentation (ip_output.c, __ip_append_data).
+All have the largest MTU there is, because the kernel copies datagrams that need IP
+fragmentation (ip_output.c, __ip_append_data): up to 65507 B of UDP payload pass
+whole over IPv4, up to 65487 B over IPv6.
 """
 
 import socket
@@ -129,8 +130,8 @@ def _connect_udp(family: int, addresses: dict[int, str], port: int) -> socket.so
     return sending
 
 
-def up(path: Path) -> Route:
-    """Build `path` in the current network namespace and return it.
+def up(path: Path, families: set[int]) -> Route:
+    """Build `path` for IP versions in the current network namespace and return it.
 
     Must run inside `namespace.enter()`, or it would change the host's network.
 
@@ -143,12 +144,12 @@ def up(path: Path) -> Route:
         if path is Path.LO:
             return Route(path=path, device="lo", facts=_facts(network, "lo"))
         if path is Path.SINK:
-            device = _add_sink(network)
+            device = _add_sink(network, families)
             return Route(path=path, device=device, facts=_facts(network, device))
-        return _add_veth(network)
+        return _add_veth(network, families)
 
 
-def _add_sink(network: IPRoute) -> str:
+def _add_sink(network: IPRoute, families: set[int]) -> str:
     """Make the first sink that this kernel has; return its name.
 
     The queueing discipline is noqueue, as dummy has by itself: ifb's default
@@ -169,12 +170,12 @@ def _add_sink(network: IPRoute) -> str:
     index = network.link_lookup(ifname=device)[0]
     network.link("set", index=index, mtu=MTU, state="up")
     network.tc("replace", "noqueue", index)
-    for family, address in NEAR.items():
-        _add_address(network, index, family, address)
+    for family in families:
+        _add_address(network, index, family, NEAR[family])
     return device
 
 
-def _add_veth(network: IPRoute) -> Route:
+def _add_veth(network: IPRoute, families: set[int]) -> Route:
     peer = PeerNetwork()
     device, other = "zcveth0", "zcveth1"
     try:
@@ -194,11 +195,11 @@ def _add_veth(network: IPRoute) -> Route:
         far_index = far.link_lookup(ifname=other)[0]
         far.link("set", index=1, state="up")
         far.link("set", index=far_index, mtu=MTU, state="up")
-        for family, address in FAR.items():
-            _add_address(far, far_index, family, address)
+        for family in families:
+            _add_address(far, far_index, family, FAR[family])
     network.link("set", index=index, mtu=MTU, state="up")
-    for family, address in NEAR.items():
-        _add_address(network, index, family, address)
+    for family in families:
+        _add_address(network, index, family, NEAR[family])
     return Route(
         path=Path.VETH, device=device, facts=_facts(network, device), peer=peer
     )
@@ -240,9 +241,13 @@ def _facts(network: IPRoute, device: str) -> dict[str, Any]:
 
 
 def packet_taps() -> int:
-    """Return the number of AF_PACKET sockets in this network namespace.
+    """Return how many AF_PACKET sockets of this namespace see all protocols.
 
-    Any that listens to all protocols makes the kernel copy what leaves a device
-    (dev_queue_xmit_nit). Source: packet(7), /proc/net/packet.
+    Such a socket makes the kernel copy what leaves its device, or any device if it
+    is bound to none (dev_queue_xmit_nit). Source: packet(7), /proc/net/packet.
     """
-    return len(FilePath("/proc/net/packet").read_text().splitlines()) - 1
+    try:
+        lines = FilePath("/proc/net/packet").read_text().splitlines()[1:]
+    except OSError:
+        return 0
+    return sum(line.split()[3] == "0003" for line in lines)  # ETH_P_ALL

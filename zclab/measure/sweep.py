@@ -39,7 +39,8 @@ class Worker:
     def __init__(self, plan: Plan, path: Path, cpus: tuple[int, int]) -> None:
         self.path = path
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "zclab.measure.worker"],
+            # -P: the zclab of this process, not one of the current folder.
+            [sys.executable, "-P", "-m", "zclab.measure.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -114,6 +115,11 @@ class Worker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        if kind is None and self._process.returncode:
+            raise MeasureError(
+                f"the worker of path {self.path} ended with status "
+                f"{self._process.returncode} after its last block"
+            )
 
 
 def take(
@@ -215,6 +221,12 @@ def _warnings(before: dict[str, Any]) -> list[str]:
         )
     if before["hypervisor"]:
         warnings.append("virtual machine: other guests may take CPU time")
+    taps = max(facts["host_packet_taps"] for facts in before["paths"].values())
+    if taps:
+        warnings.append(
+            f"{taps} packet taps on the host (/proc/net/packet): kernels without taps "
+            "per network namespace copy every zerocopy packet for them, here too"
+        )
     if not before["sender"]["report_usage"]:
         warnings.append("copied is unknown: this kernel is older than 6.2")
     return warnings

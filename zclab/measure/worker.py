@@ -15,9 +15,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from zclab.errors import MeasureError, ZclabError
+from pyroute2.netlink.exceptions import NetlinkError
+
+from zclab.errors import CapabilityError, MeasureError, ZclabError
 from zclab.measure import namespace
-from zclab.measure.path import Flow, up
+from zclab.measure.path import Flow, Route, packet_taps, up
 from zclab.params import Path, Plan, Point, Protocol, arm_mode
 from zclab.uring import probe
 from zclab.uring.receiver import Receiver
@@ -38,13 +40,21 @@ class Arm:
     expected_bytes: int = 0  # received and lost so far, by the sender's count
 
 
+def _up(path: Path, families: set[int]) -> Route:
+    """Build the path; whatever the kernel refuses of it is a missing capability."""
+    try:
+        return up(path, families)
+    except (NetlinkError, OSError) as error:
+        raise CapabilityError(f"path {path} cannot be built here: {error}") from None
+
+
 class Station:
     """All arms of all points of one path: sockets, rings and buffers are set up."""
 
     def __init__(self, plan: Plan, path: Path, cpus: tuple[int, int]) -> None:
         self.plan = plan
         self.points = tuple(point for point in plan.points if point.path is path)
-        self.route = up(path)
+        self.route = _up(path, {point.family for point in self.points})
         self.report_usage = plan.report_usage and probe.support().report_usage
         flows = {
             (point.name, arm): self.route.open(point)
@@ -79,7 +89,7 @@ class Station:
             mode=arm_mode(arm),
             io_size_bytes=point.io_size_bytes,
             batch=point.batch,
-            seed=self.plan.seed * 1_000_003 + index + 1,
+            seed=(self.plan.seed * 1_000_003 + index) % (1 << 61) + 1,
             report_usage=self.report_usage,
             where=f"over {point.protocol} on {point.path}",
         )
@@ -230,12 +240,13 @@ def serve() -> None:
     request = json.loads(sys.stdin.readline())
     namespace.die_with_parent(request["parent"])
     _raise_memlock()
+    host_taps = packet_taps()
     namespace.enter()
     plan = Plan.from_json(request["plan"])
     path = Path(request["path"])
     station = Station(plan, path, tuple(request["cpus"]))
     points = {point.name: point for point in station.points}
-    _answer({"ready": station.facts})
+    _answer({"ready": station.facts | {"host_packet_taps": host_taps}})
     try:
         for line in sys.stdin:
             request = json.loads(line)
@@ -254,6 +265,10 @@ def main() -> None:
         _answer({"error": str(error), "kind": _kind(error)})
         sys.exit(error.exit_code)
     except BrokenPipeError:
+        sys.exit(1)
+    except OSError as error:
+        what = error.filename or "a system call of the worker"
+        _answer({"error": f"{what} failed: {error.strerror}", "kind": "MeasureError"})
         sys.exit(1)
 
 

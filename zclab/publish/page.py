@@ -13,6 +13,7 @@ from nbconvert import HTMLExporter
 
 from zclab.explain import claims, facts, joined, prediction, published, readable, table
 from zclab.params import Path as PacketPath
+from zclab.publish import mail
 from zclab.store import Run
 
 PATHS = {
@@ -55,6 +56,7 @@ def index(
         banners=list(_banners(run, code)),
         sentences=claims.sentences(run, summary),
         headline=_headline(compared),
+        in_short=mail.summary(summary),
         tally=_tally(compared),
         claim_tables=_claim_tables(summary, compared),
         paths=[

@@ -57,7 +57,7 @@ def support() -> Support:
     if found.report_usage < 0:
         raise CapabilityError(
             "a one-byte SEND_ZC to an own loopback socket failed: "
-            f"{os.strerror(-found.report_usage)}; is lo up?"
+            f"{os.strerror(-found.report_usage)}; is lo up, and ulimit -l not used up?"
         )
     return Support(
         send_zc=bool(found.send_zc),

@@ -57,6 +57,9 @@ class Receiver:
             MeasureError: the receiver failed on this socket or is gone.
 
         """
+        if self.pid and os.waitpid(self.pid, os.WNOHANG)[0]:
+            self.pid = 0
+            raise MeasureError("the receiver ended in the middle of the run")
         tally = self._tallies[index]
         if tally.error:
             raise MeasureError(f"the receiver failed: {os.strerror(tally.error)}")

@@ -31,7 +31,7 @@ def outstanding_limit(io_size_bytes: int, memlock_bytes: int) -> int:
         io_size_bytes: payload of one request.
         memlock_bytes: the soft limit; negative for unlimited.
 
-    Source: io_uring_enter(2), IORING_OP_SEND_ZC, ENOMEM; mm_account_pinned_pages().
+    Source: io_uring_enter(2), IORING_OP_SEND_ZC, ENOMEM; io_notif_account_mem().
 
     """
     if memlock_bytes < 0:
@@ -124,7 +124,7 @@ def check(counts: dict[str, int], what: str) -> None:
         )
     if counts["cq_overflow"]:
         raise MeasureError(
-            f"{what}: {counts['cq_overflow']} CQEs overflowed the completion queue"
+            f"{what}: the completion queue overflowed {counts['cq_overflow']} times"
         )
     if not counts["requests"]:
         raise MeasureError(f"{what}: not one request completed in the slice")

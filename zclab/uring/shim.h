@@ -61,7 +61,7 @@ struct zclab_counts {
 	uint64_t eagain;		/* timed: res == -EAGAIN */
 	uint64_t short_sends;		/* timed: 0 <= res < io_size_bytes */
 	uint64_t submits;		/* timed: submitting io_uring_enter calls */
-	uint64_t cq_overflow;		/* CQEs that did not fit the ring */
+	uint64_t cq_overflow;		/* times CQEs were found not to fit */
 	uint64_t cpu_user_ns;		/* timed: this thread */
 	uint64_t cpu_sys_ns;		/* timed: this thread */
 	uint64_t sent_total;		/* requests, the warm-up included */
