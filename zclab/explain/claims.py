@@ -538,8 +538,8 @@ def _why(frame: pd.DataFrame) -> Iterator[str]:
     facts = (
         f"the same {veth['io_size_bytes']} B {arm} over UDP/IPv{veth['family']} is "
         f"{table.gain_text(veth)} on veth with {_share(veth)} of notifications copied, "
-        f"and {table.gain_text(sink)} on the sink with {_share(sink)} (n={veth['n']} "
-        f"and {sink['n']})"
+        f"and {table.gain_text(sink)} on the sink with {_share(sink)} "
+        f"(n={_range(ours['n'])})"
     )
     copied = (veth["copied_share"], sink["copied_share"])
     if pd.isna(copied[0]) or pd.isna(copied[1]):

@@ -97,8 +97,8 @@ def summary(frame: pd.DataFrame) -> list[str]:
     text = ", ".join(said or ["no zerocopy mode was measured"])
     return [
         _fitting(f"Zerocopy at all (copied): {text}", f"Zerocopy: {text}"),
-        _counted("Faster", rows, table.FASTER),
-        _counted("Slower", rows, table.SLOWER),
+        _counted("Faster than send", rows, table.FASTER),
+        _counted("Slower than send", rows, table.SLOWER),
     ]
 
 
@@ -109,14 +109,13 @@ def _counted(words: str, rows: pd.DataFrame, finding: str) -> str:
         found = mine[mine["finding"] == finding]
         if len(found):
             most = found.loc[found["gain_percent"].abs().idxmax(), "gain_percent"]
-            percent = f"{table.signed(most, 0 if abs(most) >= 99.95 else 1)}%"
-            parts.append((f"{path} in {len(found)} of {len(mine)}", f"to {percent}"))
+            parts.append((path, len(found), len(mine), f"{table.signed(most, 0)}%"))
     if not parts:
         return f"{words}: nowhere"
-    full = "; ".join(", ".join(part) for part in parts)
-    brief = ", ".join(
-        f"{at.replace(' in ', ' ').replace(' of ', '/')} {to}" for at, to in parts
+    full = "; ".join(
+        f"{path} in {k} of {n}, up to {most}" for path, k, n, most in parts
     )
+    brief = ", ".join(f"{path} {k}/{n} to {most}" for path, k, n, most in parts)
     return _fitting(f"{words}: {full}", f"{words}: {brief}")
 
 
