@@ -304,6 +304,19 @@ def test_rebuild_replaces(run, tmp_path, quick):
     assert [path.name for path in tmp_path.iterdir()] == [run.id]
 
 
+def test_rebuild_keeps_the_measuring_notebook(run, tmp_path, quick):
+    """The executed notebook that took a run stays with its report."""
+    source = report.notebooks.folder() / "10-measure.ipynb"
+    folder = report.build([run.folder], measured_notebook=source, out=tmp_path)
+    kept = folder / "notebooks" / "10-measure.ipynb"
+    assert kept.read_bytes() == source.read_bytes()
+
+    report.build([run.folder], out=tmp_path)
+
+    assert kept.read_bytes() == source.read_bytes()
+    assert kept.with_suffix(".html").is_file()
+
+
 def test_never_over_something_else(run, tmp_path, quick):
     """A folder that is no report is not replaced by one."""
     (tmp_path / run.id).mkdir()

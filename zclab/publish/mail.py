@@ -115,7 +115,7 @@ def _counted(words: str, rows: pd.DataFrame, finding: str) -> str:
     full = "; ".join(
         f"{path} in {k} of {n}, up to {most}" for path, k, n, most in parts
     )
-    brief = ", ".join(f"{path} {k}/{n} to {most}" for path, k, n, most in parts)
+    brief = ", ".join(f"{path} {k}/{n} to {to}" for path, k, n, to in parts)
     return _fitting(f"{words}: {full}", f"{words}: {brief}")
 
 

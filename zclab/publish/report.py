@@ -30,6 +30,7 @@ INDEX = "index.html"
 FIGURES = "figures"
 NOTEBOOKS = "notebooks"
 
+MEASURING = "10-measure"
 EXPLAINING = ("00-host", "20-v5-tables", "30-why")
 DRAWN = {
     "gain": figures.gain,
@@ -50,11 +51,13 @@ def build(
 ) -> Path:
     """Build the report of one or several runs and return its folder.
 
-    It appears whole or not at all; an earlier report of the same runs is replaced.
+    It appears whole or not at all; an earlier report of the same runs is replaced, and
+    the executed notebook that took the run is handed on from one to the next.
 
     Args:
         folders: the runs; points may not be in two of them.
-        measured_notebook: the executed notebook that took the run, kept with it.
+        measured_notebook: the executed notebook that took the run, kept with it; by
+            default the one that an earlier report of the run has.
         out: folder in which the report's folder is made; reports/ by default.
         progress: told in a few words what happens next.
 
@@ -68,10 +71,11 @@ def build(
     parent = out if out is not None else store.reports_dir()
     target = parent / run.id
     _check_target(target, run)
-    names = sorted({*EXPLAINING, *(["10-measure"] if measured_notebook else [])})
+    measured = measured_notebook or target / NOTEBOOKS / f"{MEASURING}.ipynb"
+    names = sorted({*EXPLAINING, *([MEASURING] if measured.is_file() else [])})
     with _staged(target) as stage:
-        if measured_notebook is not None:
-            shutil.copy(measured_notebook, stage / NOTEBOOKS / "10-measure.ipynb")
+        if measured.is_file():
+            shutil.copy(measured, stage / NOTEBOOKS / f"{MEASURING}.ipynb")
         tell(f"running {len(EXPLAINING)} notebooks, drawing figures")
         with ThreadPoolExecutor(1) as pool:
             # The notebooks stay in this thread, where Ctrl-C arrives.
