@@ -430,7 +430,7 @@ def lint() -> None:
         [*python, "ruff", "check"],
         [*python, "ruff", "format", "--check"],
         [*python, "mypy"],
-        [*python, "nbstripout", "--verify", *sources],
+        [*python, "nbstripout", "--keep-id", "--verify", *sources],
     ):
         _run(command)
 
