@@ -1,5 +1,6 @@
 """The command line. The only room that prints, and the only one that meets all."""
 
+import os
 import re
 import signal
 import subprocess
@@ -443,8 +444,10 @@ def lab(context: typer.Context) -> None:
     """Open the notebooks in JupyterLab; further arguments go to it."""
     from zclab.publish import notebooks
 
+    # Jupyter refuses root unless told; test machines often have nobody else.
+    root = ["--allow-root"] if os.geteuid() == 0 else []
     folder = str(notebooks.folder())
-    _run([sys.executable, "-m", "jupyterlab", folder, *context.args])
+    _run([sys.executable, "-m", "jupyterlab", folder, *root, *context.args])
 
 
 @app.command(epilog="Example: zclab setup")

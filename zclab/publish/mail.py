@@ -116,7 +116,8 @@ def _counted(words: str, rows: pd.DataFrame, finding: str) -> str:
         f"{path} in {k} of {n}, up to {most}" for path, k, n, most in parts
     )
     brief = ", ".join(f"{path} {k}/{n} to {to}" for path, k, n, to in parts)
-    return _fitting(f"{words}: {full}", f"{words}: {brief}")
+    first = words.partition(" ")[0]
+    return _fitting(f"{words}: {full}", f"{words}: {brief}", f"{first}: {brief}")
 
 
 def _fitting(*candidates: str) -> str:
