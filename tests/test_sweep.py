@@ -199,14 +199,25 @@ def children(pid):
     return [*direct, *(below for child in direct for below in children(child))]
 
 
-def namespaces():
-    """Return the network namespaces that any process is in."""
+def alive(pid):
+    """Return whether a process is there and is not just waiting to be reaped."""
+    try:
+        return (
+            Folder(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        )
+    except OSError:
+        return False
+
+
+def namespaces(pids=("[0-9]*",)):
+    """Return the network namespaces that these processes, or any, are in."""
     found = set()
-    for path in Folder("/proc").glob("[0-9]*/ns/net"):
-        try:
-            found.add(path.readlink().name)
-        except OSError:
-            continue
+    for pid in pids:
+        for path in Folder("/proc").glob(f"{pid}/ns/net"):
+            try:
+                found.add(path.readlink().name)
+            except OSError:
+                continue
     return found
 
 
@@ -236,12 +247,13 @@ def test_sigkill_leaves_blocks_and_nothing_else(tmp_path, delay_s):
     await_true(lambda: next(tmp_path.glob("*/journal.jsonl")).stat().st_size > 0)
     time.sleep(delay_s)
     below = children(process.pid)
-    assert below
+    made = namespaces(below) - before
+    assert made
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
 
-    await_true(lambda: not any(Folder(f"/proc/{pid}").exists() for pid in below))
-    assert namespaces() <= before
+    await_true(lambda: not any(map(alive, below)))
+    assert not made & namespaces()
     (folder,) = tmp_path.iterdir()
     run = store.load(folder)
     assert not run.sealed
