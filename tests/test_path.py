@@ -111,10 +111,9 @@ def test_tcp_connects(name, family):
 route = up(Path("{name}"), {{4, 6}})
 point = Point(path=Path("{name}"), protocol=Protocol.TCP, family={family},
               io_size_bytes=100, batch=1)
-with route.open(point).sending as sending:
+flow = route.open(point)
+with flow.sending as sending, flow.receiving:
     answer({{"peer": sending.getpeername()[0]}})
-for flow in route._flows:
-    flow.receiving.close()
 """
     )
 

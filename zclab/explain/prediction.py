@@ -88,19 +88,12 @@ def confront(run: Run, summary: pd.DataFrame) -> pd.DataFrame:
                 "io_size_bytes": point.io_size_bytes,
                 "batch": point.batch,
                 "predicted": {True: "copied", False: "zerocopy", None: "?"}[copied],
-                "observed": _span(observed),
+                "observed": table.shares_text(observed),
                 "verdict": _verdict(copied, observed),
                 "because": because,
             }
         )
     return pd.DataFrame(rows)
-
-
-def _span(shares: pd.Series) -> str:
-    if shares.empty:
-        return table.share_text(None)
-    texts = (table.share_text(shares.min()), table.share_text(shares.max()))
-    return " to ".join(dict.fromkeys(texts))
 
 
 def _verdict(copied: bool | None, shares: pd.Series) -> str:

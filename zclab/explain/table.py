@@ -72,7 +72,7 @@ def _point_rows(run: Run, point: Point) -> Iterator[dict[str, Any]]:
         cost = stats.median_interval(values)
         gain, saved = gains.get(arm, (None, None))
         yield {
-            **_factors(point),
+            **point.factors,
             "arm": arm,
             "mode": str(arm_mode(arm)),
             "n": cost.n,
@@ -86,17 +86,6 @@ def _point_rows(run: Run, point: Point) -> Iterator[dict[str, Any]]:
             "finding": "" if gain is None else finding(gain, floor),
             "warnings": (*cost.warnings, *_control_warnings(arm, gain)),
         }
-
-
-def _factors(point: Point) -> dict[str, object]:
-    return {
-        "point": point.name,
-        "path": str(point.path),
-        "protocol": str(point.protocol),
-        "family": point.family,
-        "io_size_bytes": point.io_size_bytes,
-        "batch": point.batch,
-    }
 
 
 def _effect(
@@ -245,6 +234,14 @@ def share_text(share: object) -> str:
     if 99.9 < percent < 100:
         return ">99.9%"
     return f"{percent:.0f}%" if percent in (0, 100) else f"{percent:.1f}%"
+
+
+def shares_text(shares: pd.Series) -> str:
+    """Return the range of some shares as percent, or `unknown` if one of them is."""
+    if shares.empty or shares.isna().any():
+        return share_text(None)
+    texts = (share_text(shares.min()), share_text(shares.max()))
+    return " to ".join(dict.fromkeys(texts))
 
 
 def _grid(rows: Sequence[tuple[str, ...]], left: tuple[int, ...] = ()) -> str:
@@ -419,13 +416,17 @@ def _bare_gain(rows: pd.DataFrame, arm: str) -> str:
     return text.replace(" is too small", "")
 
 
-def compact(run: Run, path: str) -> pd.DataFrame:
+def compact(frame: pd.DataFrame, path: str) -> pd.DataFrame:
     """Return the table of one path as people read it: strings, units in the header.
 
     Empty when the run has no sample of that path. `delivered` is there only where
     something receives.
+
+    Args:
+        frame: what `summary` returned.
+        path: name of the path.
+
     """
-    frame = summary(run)
     frame = frame[frame["path"] == path]
     readable = pd.DataFrame(
         {

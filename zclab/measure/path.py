@@ -12,7 +12,7 @@ whole over IPv4, up to 65487 B over IPv6.
 
 import socket
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -73,7 +73,6 @@ class Route:
     device: str
     facts: dict[str, Any]
     peer: PeerNetwork | None = None
-    _flows: list[Flow] = field(default_factory=list)
 
     @property
     def live(self) -> bool:
@@ -89,7 +88,6 @@ class Route:
         else:
             flow = self._open_tcp(point.family)
         flow.sending.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SNDBUF_BYTES)
-        self._flows.append(flow)
         return flow
 
     @property
@@ -118,7 +116,6 @@ class Route:
         with self._receiving_socket(family, socket.SOCK_STREAM) as listening:
             listening.listen(1)
             sending = socket.socket(AF[family], socket.SOCK_STREAM)
-            sending.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
             sending.connect(listening.getsockname()[:2])
             receiving, _ = listening.accept()
         return Flow(sending=sending, receiving=receiving)

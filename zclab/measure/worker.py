@@ -37,7 +37,6 @@ class Arm:
     flow: Flow
     sender: Sender
     index: int  # of its receiving socket
-    expected_bytes: int = 0  # received and lost so far, by the sender's count
 
 
 def _up(path: Path, families: set[int]) -> Route:
@@ -57,7 +56,7 @@ class Station:
         self.route = _up(path, {point.family for point in self.points})
         self.report_usage = plan.report_usage and probe.support().report_usage
         flows = {
-            (point.name, arm): self.route.open(point)
+            (point, arm): self.route.open(point)
             for point in self.points
             for arm in point.arms
         }
@@ -69,11 +68,9 @@ class Station:
             buffer_bytes=max(point.io_size_bytes for point in self.points),
         )
         self.arms: dict[str, list[Arm]] = {}
-        for index, ((point_name, arm), flow) in enumerate(flows.items()):
-            point = next(p for p in self.points if p.name == point_name)
-            self.arms.setdefault(point_name, []).append(
-                self._arm(point, arm, flow, index)
-            )
+        for index, ((point, arm), flow) in enumerate(flows.items()):
+            arms = self.arms.setdefault(point.name, [])
+            arms.append(self._arm(point, arm, flow, index))
         self.facts = self._facts(sending_cpu, receiving_cpu)
 
     def _start_receiver(self, flows: list[Flow], cpu: int) -> Receiver | None:
@@ -144,12 +141,7 @@ class Station:
         live = self.receiver is not None
         udp = point.protocol is Protocol.UDP
         return {
-            "point": point.name,
-            "path": str(point.path),
-            "protocol": str(point.protocol),
-            "family": point.family,
-            "io_size_bytes": point.io_size_bytes,
-            "batch": point.batch,
+            **point.factors,
             "block": block,
             "position": position,
             "arm": arm.name,

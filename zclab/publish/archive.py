@@ -12,10 +12,10 @@ from zclab.store import Run
 
 FORMAT_VERSION = 1
 MAIL = "mail.txt"
-MANIFEST = "manifest.json"
-MANIFEST_SUM = "manifest.sha256"
 
-AGAIN = "do not quote this report, build it again from its run"
+CHANGED = (
+    "is not what was written; do not quote this report, build it again from its run"
+)
 
 
 def find(text: str, parent: Path | None = None) -> Path:
@@ -34,7 +34,7 @@ def find(text: str, parent: Path | None = None) -> Path:
             )
         return reports[-1]
     for folder in (parent / text, Path(text)):
-        if text and (folder / MANIFEST).is_file() and (folder / MAIL).is_file():
+        if text and (folder / store.MANIFEST).is_file() and (folder / MAIL).is_file():
             return folder
     raise InputError(
         f"report {text!r} does not exist under {parent} or as a folder; "
@@ -50,7 +50,7 @@ def listing(parent: Path | None = None) -> list[Path]:
     return sorted(
         path
         for path in parent.iterdir()
-        if (path / MANIFEST).is_file() and not path.name.startswith(".")
+        if (path / store.MANIFEST).is_file() and not path.name.startswith(".")
     )
 
 
@@ -62,8 +62,16 @@ def verify(folder: Path) -> list[str]:
             was reported, or the data now makes another mail.
 
     """
-    manifest = _verify_manifest(folder)
-    held = _verify_files(folder, manifest)
+    manifest = store.check_manifest(
+        folder, broken=CHANGED, missing="; build the report again from its run"
+    )
+    if manifest["format_version"] != FORMAT_VERSION:
+        raise DataError(
+            f"{folder.name} has format {manifest['format_version']}, this zclab reads "
+            f"{FORMAT_VERSION}; build the report again from its run"
+        )
+    store.check_files(folder, manifest["sha256"], broken=CHANGED)
+    held = [f"{len(manifest['sha256'])} files as written"]
     runs = [_verify_run(folder, entry) for entry in manifest["runs"]]
     held += [f"run {run.name} as reported" for run in runs]
     run = joined.join([store.load(path) for path in runs])
@@ -78,23 +86,18 @@ def verify(folder: Path) -> list[str]:
 
 def write_manifest(run: Run, folder: Path, code: dict[str, Any]) -> None:
     """Write the hashes of a report's files and runs; nothing may be added after."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    store.write_json(
-        folder / MANIFEST,
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    store.write_manifest(
+        folder,
         {
             "format_version": FORMAT_VERSION,
             "report": run.id,
             "built_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "runs": [_identity(part) for part in joined.parts(run)],
             "zclab": code,
-            "sha256": {
-                str(path.relative_to(folder)): store.sha256(path)
-                for path in sorted(files)
-            },
         },
+        [str(path.relative_to(folder)) for path in files],
     )
-    line = f"{store.sha256(folder / MANIFEST)}  {MANIFEST}\n"
-    (folder / MANIFEST_SUM).write_text(line)
 
 
 def _identity(run: Run) -> dict[str, Any]:
@@ -109,40 +112,6 @@ def _identity(run: Run) -> dict[str, Any]:
         "file": name,
         "sha256": store.sha256(run.folder / name),
     }
-
-
-def _verify_manifest(folder: Path) -> dict[str, Any]:
-    try:
-        expected = (folder / MANIFEST_SUM).read_bytes()
-        found = store.sha256(folder / MANIFEST)
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{folder.name}: {Path(error.filename).name} is missing; "
-            "build the report again from its run"
-        ) from None
-    if expected != f"{found}  {MANIFEST}\n".encode():
-        raise DataError(f"{folder.name}: {MANIFEST} is not what was written; {AGAIN}")
-    manifest: dict[str, Any] = store.read_json(folder / MANIFEST)
-    if manifest["format_version"] != FORMAT_VERSION:
-        raise DataError(
-            f"{folder.name} has format {manifest['format_version']}, this zclab reads "
-            f"{FORMAT_VERSION}; build the report again from its run"
-        )
-    return manifest
-
-
-def _verify_files(folder: Path, manifest: dict[str, Any]) -> list[str]:
-    sums: dict[str, str] = manifest["sha256"]
-    found = {
-        str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()
-    } - {MANIFEST, MANIFEST_SUM}
-    if found != sums.keys():
-        odd = ", ".join(sorted(found ^ sums.keys()))
-        raise DataError(f"{folder.name}: files differ from the manifest: {odd}")
-    for name, expected in sums.items():
-        if store.sha256(folder / name) != expected:
-            raise DataError(f"{folder.name}: {name} is not what was written; {AGAIN}")
-    return [f"{len(sums)} files as written"]
 
 
 def _verify_run(folder: Path, entry: dict[str, Any]) -> Path:

@@ -145,9 +145,7 @@ def _copied_word(path: object, shares: pd.Series) -> str:
     if shares.isna().any():
         return f"{path} unknown"
     low, high = shares.min(), shares.max()
-    span = table.share_text(low)
-    if table.share_text(high) != span:
-        span += f" to {table.share_text(high)}"
+    span = table.shares_text(shares)
     if high < table.ZEROCOPY_BELOW:
         return f"{path} yes ({span})"
     return f"{path} {'no' if low >= table.COPIED_FROM else 'in part'} ({span})"
@@ -278,7 +276,7 @@ def _tables(frame: pd.DataFrame) -> Iterator[list[str]]:
         if zc.empty:
             continue
         shares = "; ".join(
-            f"{arm} {_span(mine['copied_share'])}"
+            f"{arm} {table.shares_text(mine['copied_share'])}"
             for arm, mine in zc.groupby("arm", sort=False)
         )
         told = f"Copied: {shares}.{_delivered(rows['delivered_share'].dropna())}"
@@ -321,16 +319,11 @@ def _caption(title: str, rows: pd.DataFrame, more: str) -> list[str]:
     )
 
 
-def _span(shares: pd.Series) -> str:
-    if shares.isna().any():
-        return "unknown"
-    texts = (table.share_text(shares.min()), table.share_text(shares.max()))
-    return " to ".join(dict.fromkeys(texts))
-
-
 def _delivered(shares: pd.Series) -> str:
     """Return how much reached the receiver: UDP senders are not told of its drops."""
-    return "" if shares.empty else f" Delivered: {_span(shares)} of the bytes."
+    return (
+        "" if shares.empty else f" Delivered: {table.shares_text(shares)} of the bytes."
+    )
 
 
 def _warnings(run: Run, frame: pd.DataFrame) -> Iterator[list[str]]:

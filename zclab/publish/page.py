@@ -60,7 +60,7 @@ def index(
         tally=_tally(compared),
         claim_tables=_claim_tables(summary, compared),
         paths=[
-            (path, PATHS[path], list(_groups(run, path)), _warnings(summary, path))
+            (path, PATHS[path], list(_groups(summary, path)), _warnings(summary, path))
             for path in found
         ],
         figure=lambda name: inline_svg(figures / f"{name}.svg", name),
@@ -180,9 +180,11 @@ def _headline(compared: pd.DataFrame) -> str:
     )
 
 
-def _groups(run: Run, path: str) -> Iterator[tuple[str, list[dict[Any, Any]]]]:
+def _groups(
+    summary: pd.DataFrame, path: str
+) -> Iterator[tuple[str, list[dict[Any, Any]]]]:
     """Yield the rows of a path by protocol, family and batch, with these in words."""
-    frame = table.compact(run, path)
+    frame = table.compact(summary, path)
     for (protocol, batch), mine in frame.groupby(["protocol", "batch"], sort=False):
         rows = mine.drop(columns=["protocol", "batch"]).to_dict("records")
         yield f"{protocol}, batch {batch}", rows

@@ -96,9 +96,9 @@ def _check_target(target: Path, run: Run) -> None:
             f"cannot write a report under {target.parent}: {error.strerror}; "
             "name another folder with --out"
         ) from None
-    if (target / archive.MANIFEST).is_file():
+    if (target / store.MANIFEST).is_file():
         theirs = [
-            entry["run"] for entry in store.read_json(target / archive.MANIFEST)["runs"]
+            entry["run"] for entry in store.read_json(target / store.MANIFEST)["runs"]
         ]
         if theirs != [part.id for part in joined.parts(run)]:
             raise InputError(
