@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from zclab import options as opts
 from zclab import store
-from zclab.params import Mode, Path, Plan, Point, Protocol, arm_mode, grid
+from zclab.params import TABLE_MODES, Path, Plan, Point, Protocol, arm_mode, grid
 
-ALL = tuple(Mode)
+ALL = TABLE_MODES
 
 # Gain of each arm over send in percent, by path; "synthetic" so as to be obvious.
 GAINS = {
@@ -147,6 +148,7 @@ def _sample(
         "position": position,
         "arm": arm,
         "mode": str(mode),
+        "options": opts.spell(point.options(arm).changed()),
         "started_ns": 1_000_000_000 + block * 60_000_000 + position * 11_000_000,
         "elapsed_ns": round(requests * ns),
         "drain_ns": 10_000,
@@ -154,17 +156,32 @@ def _sample(
         "bytes": sent,
         "zc_requests": zc,
         "notifications": zc,
+        "ranges": 0,
+        "failed_notifications": 0,
         "copied": None if copied is None else round(zc * copied),
         "outstanding": min(zc, 8),
         "eagain": 0,
         "short_sends": 0,
+        "failed": 0,
+        "errors": "",
+        "datagrams": requests if point.protocol is Protocol.UDP else None,
         "cq_overflow": 0,
         "submits": -(-requests // point.batch),
         "cpu_user_ns": round(requests * ns * 0.1),
         "cpu_sys_ns": round(requests * ns * 0.9),
+        "switches_voluntary": 0,
+        "switches_forced": 0,
+        "softirq_sender_ns": 0,
+        "softirq_receiver_ns": 0,
+        "latency": None,
         "received_bytes": sent if live else None,
         "received": requests if live and point.protocol is Protocol.UDP else None,
         "receiver_drops": 0 if live and point.protocol is Protocol.UDP else None,
+        "receiver_cpu_user_ns": 0 if live else None,
+        "receiver_cpu_sys_ns": round(requests * ns * 0.5) if live else None,
+        "receiver_switches": 0 if live else None,
+        "corrupt": None,
+        "disordered": None,
         "sent_total_bytes": sent,
     }
 

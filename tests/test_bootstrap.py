@@ -234,7 +234,7 @@ def test_versions_compare_as_numbers(
 def test_ready_means_nothing_changed(copy: Path, made: Place) -> None:
     """Set-up is done until a file that it read, or the checkout's place, changes."""
     assert bootstrap.is_ready(copy, made)
-    for name in ("requirements.lock", "setup.py", "zclab/uring/shim.c"):
+    for name in ("requirements.lock", "setup.py", "zclab/uring/sender.c"):
         path = copy / name
         before = path.read_bytes()
         path.write_bytes(before + b"\n")
@@ -340,7 +340,7 @@ def test_clean_leaves_what_was_written_by_people(copy: Path, made: Place) -> Non
         copy / "data" / "runs" / "r" / "samples.parquet",
         copy / "reports" / "r" / "__pycache__" / "index.html",
         copy / "zclab" / "uring" / "_shim.pyi",
-        copy / "zclab" / "uring" / "shim.c",
+        copy / "zclab" / "uring" / "sender.c",
         copy / "zclab" / "bootstrap.py",
     ]
     built = [

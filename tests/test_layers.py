@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-GROUND = frozenset({"__init__", "checkout", "errors", "schema", "params", "stats"})
+GROUND = frozenset(
+    {"__init__", "checkout", "errors", "options", "params", "schema", "stats"}
+)
 # What each room may import of the project, besides itself.
 BELOW: dict[str, frozenset[str]] = {
     **dict.fromkeys(GROUND, GROUND),

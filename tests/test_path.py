@@ -52,13 +52,13 @@ def test_copied_share(name, family, copied):
     """Nothing is copied on the sink; all is where a live socket receives."""
     counts = in_namespaces(
         f"""
-from zclab.uring.ring import Ring
+from zclab.uring.ring import Ring, RingSetup
 from zclab.uring.sender import Sender
 route = up(Path("{name}"), {{4, 6}})
 point = Point(path=Path("{name}"), protocol=Protocol.UDP, family={family},
               io_size_bytes=8000, batch=8)
 flow = route.open(point)
-with Ring([flow.sending.fileno()], buffer_bytes=8000) as ring:
+with Ring([flow.sending.fileno()], RingSetup(buffer_bytes=8000)) as ring:
     sender = Sender(ring, 0, mode=Mode.SEND_ZC, io_size_bytes=8000, batch=8)
     answer(sender.slice(warmup_ns=1000000, budget_ns=3000000))
 flow.sending.close()
@@ -80,7 +80,7 @@ def test_datagram_beyond_the_mtu_is_copied():
     counts = in_namespaces(
         """
 from pyroute2 import IPRoute
-from zclab.uring.ring import Ring
+from zclab.uring.ring import Ring, RingSetup
 from zclab.uring.sender import Sender
 route = up(Path.SINK, {4, 6})
 with IPRoute() as network:
@@ -90,7 +90,7 @@ for size in (1472, 1473):
     point = Point(path=Path.SINK, protocol=Protocol.UDP, family=4,
                   io_size_bytes=size, batch=8)
     flow = route.open(point)
-    with Ring([flow.sending.fileno()], buffer_bytes=size) as ring:
+    with Ring([flow.sending.fileno()], RingSetup(buffer_bytes=size)) as ring:
         sender = Sender(ring, 0, mode=Mode.SEND_ZC, io_size_bytes=size, batch=8)
         counts = sender.slice(warmup_ns=0, budget_ns=2000000)
         found[size] = counts["copied"] / counts["notifications"]

@@ -8,9 +8,9 @@ import pytest
 
 from tests.live import needs_uring
 from zclab.errors import CapabilityError, MeasureError, SendError
-from zclab.params import Mode
-from zclab.uring import sender as senders
-from zclab.uring.ring import Ring
+from zclab.options import SLOTS, Options
+from zclab.params import TABLE_MODES, Mode
+from zclab.uring.ring import Ring, RingSetup
 from zclab.uring.sender import Sender, check, outstanding_limit
 
 pytestmark = needs_uring
@@ -30,11 +30,11 @@ def udp():
         yield sending
 
 
-@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("mode", TABLE_MODES)
 @pytest.mark.parametrize("batch", [1, 8, 64])
 def test_counts_agree(udp, mode, batch):
     """Requests, bytes, notifications and submits of a slice fit each other."""
-    with Ring([udp.fileno()], buffer_bytes=1200) as ring:
+    with Ring([udp.fileno()], RingSetup(buffer_bytes=1200)) as ring:
         sender = Sender(ring, 0, mode=mode, io_size_bytes=1200, batch=batch)
         counts = sender.slice(**SLICE)
 
@@ -54,7 +54,7 @@ def test_counts_agree(udp, mode, batch):
 @pytest.mark.parametrize("mode", [Mode.SEND_ZC, Mode.SEND_ZC_FIXED, Mode.MIXED])
 def test_loopback_is_always_copied(udp, mode):
     """On loopback every notification says copied: the receiver gets a copy."""
-    with Ring([udp.fileno()], buffer_bytes=8000) as ring:
+    with Ring([udp.fileno()], RingSetup(buffer_bytes=8000)) as ring:
         counts = Sender(ring, 0, mode=mode, io_size_bytes=8000, batch=8).slice(**SLICE)
 
     assert counts["notifications"] == counts["zc_requests"] > 0
@@ -63,9 +63,14 @@ def test_loopback_is_always_copied(udp, mode):
 
 def test_without_report_usage_nothing_says_copied(udp):
     """The copied flag is only ever set where it was asked for."""
-    with Ring([udp.fileno()], buffer_bytes=8000) as ring:
+    with Ring([udp.fileno()], RingSetup(buffer_bytes=8000)) as ring:
         counts = Sender(
-            ring, 0, mode=Mode.SEND_ZC, io_size_bytes=8000, batch=8, report_usage=False
+            ring,
+            0,
+            mode=Mode.SEND_ZC,
+            io_size_bytes=8000,
+            batch=8,
+            options=Options(report_usage=False),
         ).slice(**SLICE)
 
     assert counts["notifications"] > 0
@@ -86,7 +91,7 @@ def test_tcp_bytes_arrive():
     thread = threading.Thread(target=drain)
     thread.start()
     with sending, receiving:
-        with Ring([sending.fileno()], buffer_bytes=5200) as ring:
+        with Ring([sending.fileno()], RingSetup(buffer_bytes=5200)) as ring:
             counts = Sender(
                 ring, 0, mode=Mode.SEND_ZC, io_size_bytes=5200, batch=1
             ).slice(**SLICE)
@@ -100,7 +105,7 @@ def test_tcp_bytes_arrive():
 
 def test_many_senders_share_a_ring(udp):
     """Several modes and sizes on one ring do not disturb each other's counts."""
-    with Ring([udp.fileno(), udp.fileno()], buffer_bytes=4000) as ring:
+    with Ring([udp.fileno(), udp.fileno()], RingSetup(buffer_bytes=4000)) as ring:
         first = Sender(ring, 0, mode=Mode.SEND_ZC, io_size_bytes=600, batch=8)
         second = Sender(ring, 1, mode=Mode.SEND, io_size_bytes=4000, batch=1)
         for _ in range(5):
@@ -113,7 +118,7 @@ def test_refused_send_names_errno_and_cure():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as lonely:
         lonely.bind(("127.0.0.1", 0))
         lonely.connect(("127.0.0.1", lonely.getsockname()[1]))
-        with Ring([lonely.fileno()], buffer_bytes=65536) as ring:
+        with Ring([lonely.fileno()], RingSetup(buffer_bytes=65536)) as ring:
             sender = Sender(ring, 0, mode=Mode.SEND, io_size_bytes=65536, batch=1)
             with pytest.raises(SendError, match=r"send 65536 B.*EMSGSIZE.*smaller"):
                 sender.slice(**SLICE)
@@ -122,7 +127,7 @@ def test_refused_send_names_errno_and_cure():
 def test_unix_sockets_do_not_take_zerocopy():
     """A socket without zerocopy support is an error, not a silent copy."""
     left, right = socket.socketpair()
-    with left, right, Ring([left.fileno()], buffer_bytes=100) as ring:
+    with left, right, Ring([left.fileno()], RingSetup(buffer_bytes=100)) as ring:
         sender = Sender(ring, 0, mode=Mode.SEND_ZC, io_size_bytes=100, batch=1)
         with pytest.raises(SendError, match="EOPNOTSUPP"):
             sender.slice(**SLICE)
@@ -133,7 +138,11 @@ def test_stuck_path_ends(udp):
     with socket.create_server(("127.0.0.1", 0)) as server:
         sending = socket.create_connection(server.getsockname())
         receiving, _ = server.accept()
-    with sending, receiving, Ring([sending.fileno()], buffer_bytes=1 << 20) as ring:
+    with (
+        sending,
+        receiving,
+        Ring([sending.fileno()], RingSetup(buffer_bytes=1 << 20)) as ring,
+    ):
         sender = Sender(ring, 0, mode=Mode.SEND, io_size_bytes=1 << 20, batch=1)
         start = time.monotonic()
         with pytest.raises(SendError, match="stuck"):
@@ -165,13 +174,13 @@ def test_outstanding_limit_follows_the_memory_limit():
 
     assert limit >= 64
     assert limit * (65435 // 4096 + 2) * 4096 <= 6 << 20
-    assert outstanding_limit(1200, -1) == senders.SLOTS
+    assert outstanding_limit(1200, -1) == SLOTS
 
 
 def test_batch_beyond_the_memory_limit_is_refused(udp):
     """A batch that the locked-memory limit cannot hold is refused with the cure."""
     with (
-        Ring([udp.fileno()], buffer_bytes=65507) as ring,
+        Ring([udp.fileno()], RingSetup(buffer_bytes=65507)) as ring,
         pytest.raises(CapabilityError, match="ulimit -l"),
     ):
         Sender(

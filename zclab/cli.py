@@ -78,8 +78,17 @@ def measure(  # noqa: PLR0917 - typer calls it by keyword
     modes: Annotated[
         str,
         typer.Option(
-            help="send, send_zc, send_zc_fixed, mixed; separated by commas.",
+            help="Arms, separated by commas: modes, each with options of its own if "
+            "you like, as in send,send_zc_fixed:pages=thp; see `zclab modes`.",
             metavar="LIST",
+        ),
+    ] = "",
+    options: Annotated[
+        str,
+        typer.Option(
+            help="Options that all arms share, as in taskrun=coop:sndbuf=65536; "
+            "see `zclab options`.",
+            metavar="NAME=VALUE:...",
         ),
     ] = "",
     batch: Annotated[str, typer.Option(help="Requests per submit, 1 to 512.")] = "",
@@ -90,9 +99,9 @@ def measure(  # noqa: PLR0917 - typer calls it by keyword
     """Take a run: measure all points of a profile, or of a grid of your own.
 
     Without any option it takes the profile `quick`. With one of --path, --protocol,
-    --family, --sizes, --modes or --batch it measures one point per size instead:
-    by default udp over IPv4 on the sink, 1200, 4000 and 8000 bytes, all modes,
-    batch 8 (tcp: batch 1). The run's folder is printed at the end.
+    --family, --sizes, --modes, --options or --batch it measures one point per size
+    instead: by default udp over IPv4 on the sink, 1200, 4000 and 8000 bytes, the
+    selftest's modes, batch 8 (tcp: batch 1). The run's folder is printed at the end.
     """
     from zclab import store
     from zclab.measure import sweep
@@ -103,6 +112,7 @@ def measure(  # noqa: PLR0917 - typer calls it by keyword
         "family": family,
         "sizes": sizes,
         "modes": modes,
+        "options": options,
         "batch": batch,
     }
     plan = _plan(profile, {k: v for k, v in grid.items() if v}, blocks, seed)
@@ -153,6 +163,7 @@ def _plan(profile: str, grid: dict[str, str], blocks: str, seed: str) -> Any:
 
 def _points(grid: dict[str, str]) -> Any:
     """Return the points of a grid given as text, with the documented defaults."""
+    from zclab import options as opts
     from zclab import params
 
     protocol = params.parse_enum(
@@ -169,10 +180,8 @@ def _points(grid: dict[str, str]) -> Any:
             params.parse_int(text, "size")
             for text in grid.get("sizes", "1200,4000,8000").split(",")
         ],
-        modes=tuple(
-            params.parse_enum(params.Mode, text, "mode")
-            for text in grid.get("modes", ",".join(params.Mode)).split(",")
-        ),
+        modes=tuple(grid.get("modes", ",".join(params.TABLE_MODES)).split(",")),
+        given=opts.parse(grid.get("options", "")),
         batch=params.parse_int(grid.get("batch", "1" if tcp else "8"), "batch"),
     )
 
@@ -409,6 +418,35 @@ def dictionary() -> None:
     from zclab import schema
 
     typer.echo(schema.dictionary(), nl=False)
+
+
+@app.command(epilog="Example: zclab options")
+def options() -> None:
+    """List the options of a sender: name, default, unit, meaning."""
+    from zclab import options as opts
+
+    for row in opts.table():
+        unit = f" {row['unit']}" if row["unit"] else ""
+        needs = f" [{row['needs']}]" if row["needs"] else ""
+        typer.echo(f"{row['name']}={row['default']}{unit}")
+        typer.echo(f"    {row['meaning']}{needs}")
+
+
+@app.command(epilog="Example: zclab modes")
+def modes() -> None:
+    """List the modes, and whether this kernel has each; exit 77 without io_uring."""
+    from zclab.errors import CapabilityError
+    from zclab.params import Mode
+    from zclab.uring import probe
+
+    probe.support()
+    for mode in Mode:
+        try:
+            probe.mode(mode)
+            found = "here"
+        except CapabilityError as error:
+            found = str(error)
+        typer.echo(f"{mode:18}{found}")
 
 
 @app.command(

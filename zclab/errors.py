@@ -13,6 +13,7 @@ Each message is one line: what, where, what to do.
 
 import errno as _errno
 import os
+from typing import Any
 
 EXIT_FAILURE = 1
 EXIT_INPUT = 2
@@ -22,6 +23,11 @@ EXIT_MISSING = 77  # the kernel selftests' KSFT_SKIP is 4; liburing's T_EXIT_SKI
 
 # Where Linux gives one number two names, Python knows the one that nobody uses.
 _NAMES = {_errno.EOPNOTSUPP: "EOPNOTSUPP", _errno.EAGAIN: "EAGAIN"}
+
+
+def errno_name(number: int) -> str:
+    """Return the name of a positive errno, or its digits when it has none."""
+    return _NAMES.get(number) or _errno.errorcode.get(number, str(number))
 
 
 class ZclabError(Exception):
@@ -63,11 +69,18 @@ class SendError(MeasureError):
         number: positive errno.
         what: what was tried, with mode, size and path.
         cure: what to do about it; empty when zclab knows of nothing.
+        counts: the counters until then, where there are some.
 
     """
 
-    def __init__(self, number: int, what: str, cure: str = "") -> None:
+    def __init__(
+        self,
+        number: int,
+        what: str,
+        cure: str = "",
+        counts: dict[str, Any] | None = None,
+    ) -> None:
         self.errno = number
-        name = _NAMES.get(number) or _errno.errorcode.get(number, str(number))
-        text = f"{what}: {name} ({os.strerror(number)})"
+        self.counts = counts
+        text = f"{what}: {errno_name(number)} ({os.strerror(number)})"
         super().__init__(f"{text}; {cure}" if cure else text)

@@ -10,9 +10,12 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from functools import cache
 from typing import Any, Self, TypeVar
 
+from zclab import options as opts
 from zclab.errors import InputError
+from zclab.options import BATCH_MAX, Given, Options
 
 
 class Mode(StrEnum):
@@ -22,11 +25,46 @@ class Mode(StrEnum):
     SEND_ZC = "send_zc"
     SEND_ZC_FIXED = "send_zc_fixed"
     MIXED = "mixed"
+    SENDMSG = "sendmsg"
+    SENDMSG_ZC = "sendmsg_zc"
+    SENDMSG_ZC_FIXED = "sendmsg_zc_fixed"
+    SEND_VEC = "send_vec"  # IORING_SEND_VECTORIZED
+    SEND_ZC_VEC = "send_zc_vec"
+    SEND_SYNC = "send_sync"  # sendmsg(2), without io_uring
+    MSG_ZEROCOPY = "msg_zerocopy"  # the same with MSG_ZEROCOPY
 
     @property
     def zerocopy(self) -> bool:
-        """Whether at least some requests of this mode are SEND_ZC."""
-        return self is not Mode.SEND
+        """Whether the mode asks for zerocopy, at least in some requests."""
+        return self not in _PLAIN
+
+    @property
+    def by_ring(self) -> bool:
+        """Whether requests go through io_uring."""
+        return self not in {Mode.SEND_SYNC, Mode.MSG_ZEROCOPY}
+
+    @property
+    def scattered(self) -> bool:
+        """Whether a request may have several iovecs."""
+        return self not in {Mode.SEND, Mode.SEND_ZC, Mode.SEND_ZC_FIXED}
+
+    @property
+    def pins(self) -> bool:
+        """Whether pages of a request are charged to the locked-memory limit.
+
+        Registered ones are not again. Source: io_uring_enter(2), IORING_OP_SEND_ZC;
+        msg_zerocopy.rst.
+        """
+        return self.zerocopy and self not in {
+            Mode.SEND_ZC_FIXED,
+            Mode.SENDMSG_ZC_FIXED,
+        }
+
+
+_PLAIN = frozenset({Mode.SEND, Mode.SENDMSG, Mode.SEND_VEC, Mode.SEND_SYNC})
+
+# The modes of the selftest and of the published tables.
+TABLE_MODES = (Mode.SEND, Mode.SEND_ZC, Mode.SEND_ZC_FIXED, Mode.MIXED)
 
 
 class Path(StrEnum):
@@ -51,7 +89,6 @@ CONTROL = "control"  # the arm that repeats the baseline: the A/A comparison
 
 UDP_MAX_BYTES = 65507  # 65535 - 20 (IPv4) - 8 (UDP); applied to IPv6 as well
 TCP_MAX_BYTES = 1 << 20  # a bound on the buffer, not one of the protocol
-BATCH_MAX = 512  # the ring size of the selftest and of liburing's example
 
 IP_HEADER_BYTES = {4: 20, 6: 40}
 
@@ -80,16 +117,25 @@ def parse_int(text: str, what: str) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One combination of factors; its arms are its modes plus the control."""
+    """One combination of factors; its arms are its modes plus the control.
+
+    Attributes:
+        modes: the arms, each a mode, or a mode with options (`send_zc:lag=8`).
+        given: options that all arms share, the baseline too.
+
+    """
 
     path: Path
     protocol: Protocol
     family: int
     io_size_bytes: int
     batch: int
-    modes: tuple[Mode, ...] = tuple(Mode)
+    modes: tuple[str, ...] = TABLE_MODES
+    given: Given = ()
 
     def __post_init__(self) -> None:
+        modes = tuple(opts.canonical(arm) for arm in self.modes)
+        object.__setattr__(self, "modes", modes)
         self._check_path()
         self._check_size()
         if not 1 <= self.batch <= BATCH_MAX:
@@ -97,17 +143,14 @@ class Point:
                 f"batch {self.batch} is out of range; use 1 to {BATCH_MAX} "
                 "requests per submit"
             )
-        if self.protocol is Protocol.TCP and self.batch > 1:
-            raise InputError(
-                f"batch {self.batch} over tcp reorders the stream (several requests "
-                "of one socket in flight); use --batch 1"
-            )
         if len(set(self.modes)) != len(self.modes):
             raise InputError(f"modes {','.join(self.modes)} name one mode twice")
         if BASELINE not in self.modes:
             raise InputError(
                 f"modes {','.join(self.modes)} leave out the baseline; add {BASELINE}"
             )
+        for arm in self.modes:
+            _check_arm(self, arm)
 
     def _check_path(self) -> None:
         if self.family not in IP_HEADER_BYTES:
@@ -146,15 +189,89 @@ class Point:
     @property
     def name(self) -> str:
         """One word that tells this point from all others of a plan."""
-        return (
+        plain = (
             f"{self.path}-{self.protocol}{self.family}"
             f"-{self.io_size_bytes}B-n{self.batch}"
         )
+        return f"{plain}-{opts.spell(self.given)}" if self.given else plain
+
+    def options(self, arm: str) -> Options:
+        """Return the options an arm sends with: its own over the point's."""
+        return Options.of(self.given, _split(arm)[1])
+
+    def arm_batch(self, arm: str) -> int:
+        """Return the requests per submit of an arm: its own, else the point's."""
+        return self.options(arm).batch or self.batch
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the point as plain JSON values; options only where there are some."""
+        values = asdict(self)
+        given = values.pop("given")
+        return {**values, "options": dict(given)} if given else values
 
 
 def arm_mode(arm: str) -> Mode:
-    """Return the mode that an arm sends with; the control sends as the baseline."""
-    return BASELINE if arm == CONTROL else Mode(arm)
+    """Return the mode that an arm sends with; the control sends as the baseline.
+
+    Raises:
+        InputError: there is no such mode.
+
+    """
+    return BASELINE if arm == CONTROL else _split(arm)[0]
+
+
+@cache
+def _split(arm: str) -> tuple[Mode, Given]:
+    """Return mode and options of an arm, from the name that is in the data."""
+    if arm == CONTROL:
+        return BASELINE, ()
+    mode, given = opts.split_arm(arm)
+    return parse_enum(Mode, mode, "mode"), given
+
+
+def _check_arm(point: Point, arm: str) -> None:
+    """Raise InputError when an arm's options do not fit its mode or its point."""
+    mode, options = arm_mode(arm), point.options(arm)
+    batch = point.arm_batch(arm)
+    tcp = point.protocol is Protocol.TCP
+    verified = options.segment or point.io_size_bytes
+    wrong: dict[str, bool] = {
+        f"batch {batch} over tcp reorders the stream (several requests of one socket "
+        "in flight); use --batch 1, as many flows, or ask for it: reorder=on": tcp
+        and mode.by_ring
+        and batch > options.flows
+        and not options.reorder,
+        "segment is an option of udp": tcp and options.segment > 0,
+        "addressed is an option of udp": tcp and options.addressed,
+        "nodelay is an option of tcp": not tcp and options.nodelay,
+        "eor is an option of tcp": not tcp and options.eor,
+        f"iovecs={options.iovecs}: mode {mode} sends one piece; use a sendmsg or vec "
+        "mode": options.iovecs > 1 and not mode.scattered,
+        f"iovecs={options.iovecs} is more than the {point.io_size_bytes} bytes of a "
+        "request": options.iovecs > point.io_size_bytes,
+        "mix is an option of mode mixed": mode is not Mode.MIXED
+        and options.mix != Options().mix
+        and "mix" in dict(_split(arm)[1]),
+        f"segment={options.segment} would cut {point.io_size_bytes} B into more than "
+        f"{opts.SEGMENTS_MAX} datagrams": options.segment * opts.SEGMENTS_MAX
+        < point.io_size_bytes
+        and options.segment > 0,
+        f"sqpoll excludes taskrun={options.taskrun}: no thread of ours is interrupted; "
+        "leave taskrun out": options.sqpoll and options.taskrun in {"coop", "defer"},
+        f"batch {batch} does not fit sq={options.sq} entries": batch > options.sq,
+        "cork is for one socket; leave flows out": options.cork and options.flows > 1,
+        "verify needs a receiver; use --path veth or lo": options.verify
+        and point.path is Path.SINK,
+        "verify has one buffer for each request in flight; leave buffers out": (
+            options.verify and options.buffers > 1
+        ),
+        "verify stamps at least 8 bytes, and requests of whole segments": (
+            options.verify and (verified < 8 or point.io_size_bytes % verified > 0)
+        ),
+    }
+    for why, is_so in wrong.items():
+        if is_so:
+            raise InputError(f"{arm} on {point.name}: {why}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,7 +334,7 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as plain JSON values."""
-        return asdict(self)
+        return {**asdict(self), "points": [point.to_json() for point in self.points]}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
@@ -235,7 +352,8 @@ class Plan:
                     family=p["family"],
                     io_size_bytes=p["io_size_bytes"],
                     batch=p["batch"],
-                    modes=tuple(Mode(m) for m in p["modes"]),
+                    modes=tuple(p["modes"]),
+                    given=_read_options(p.get("options", {})),
                 )
                 for p in values["points"]
             )
@@ -250,14 +368,20 @@ class Plan:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _read_options(values: Mapping[str, Any]) -> Given:
+    """Return options from plain JSON values, checked as if they had been typed."""
+    return opts.parse(opts.spell(values.items()))
+
+
 def grid(
     *,
     path: Path,
     protocol: Protocol,
     family: int,
     sizes: Iterable[int],
-    modes: tuple[Mode, ...],
+    modes: tuple[str, ...],
     batch: int,
+    given: Given = (),
 ) -> tuple[Point, ...]:
     """Return one point per size, alike in everything else."""
     return tuple(
@@ -268,6 +392,7 @@ def grid(
             io_size_bytes=size,
             batch=batch,
             modes=modes,
+            given=given,
         )
         for size in sizes
     )

@@ -10,8 +10,11 @@ from typing import Any
 
 from zclab.errors import DataError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+# Version 2, November 2026: options of the arm, and the counters of a sender that has
+# more modes than four. A run of version 1 loads with null in these columns.
 # Version 1, November 2026: the first format.
+READABLE = (1, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,7 @@ class Column:
         kind: `str`, `int` (64 bit) or `float`.
         unit: `1` for counts and names.
         nullable: whether the value may be unknown; unknown is null, never a number.
+        since: the format version that brought it; older runs have null there.
 
     """
 
@@ -30,6 +34,7 @@ class Column:
     unit: str
     meaning: str
     nullable: bool = False
+    since: int = 1
 
 
 KEY = ("point", "block", "arm")  # no two samples of a run share these
@@ -44,7 +49,14 @@ COLUMNS: tuple[Column, ...] = (
     Column("block", "int", "1", "number of the block within its point, from 0"),
     Column("position", "int", "1", "place of this arm in the block's random order"),
     Column("arm", "str", "1", "mode, or control: the baseline a second time"),
-    Column("mode", "str", "1", "send, send_zc, send_zc_fixed or mixed"),
+    Column("mode", "str", "1", "how a request is sent; see the README's modes"),
+    Column(
+        "options",
+        "str",
+        "1",
+        "options that differ from their default, as name=value:name=value",
+        since=2,
+    ),
     Column("started_ns", "int", "ns", "CLOCK_MONOTONIC at the start of the slice"),
     Column(
         "elapsed_ns",
@@ -65,7 +77,22 @@ COLUMNS: tuple[Column, ...] = (
         "notifications",
         "int",
         "1",
-        "F_NOTIF CQEs of these requests, those of the drain included",
+        "requests among them that were notified of, in the drain too: by an F_NOTIF "
+        "CQE, with MSG_ZEROCOPY by a range on the error queue",
+    ),
+    Column(
+        "ranges",
+        "int",
+        "1",
+        "messages on the error queue that told them (MSG_ZEROCOPY)",
+        since=2,
+    ),
+    Column(
+        "failed_notifications",
+        "int",
+        "1",
+        "F_NOTIF CQEs of failed requests, the warm-up's included; in no other count",
+        since=2,
     ),
     Column(
         "copied",
@@ -81,17 +108,88 @@ COLUMNS: tuple[Column, ...] = (
         "1",
         "notifications outstanding when the clock stopped",
     ),
-    Column("eagain", "int", "1", "completions with -EAGAIN; not in requests"),
+    Column(
+        "eagain",
+        "int",
+        "1",
+        "results of -EAGAIN, with MSG_ZEROCOPY -ENOBUFS too; not in requests",
+    ),
     Column("short_sends", "int", "1", "completions with fewer bytes than asked"),
+    Column(
+        "failed",
+        "int",
+        "1",
+        "requests with any other error; not in requests",
+        since=2,
+    ),
+    Column(
+        "errors",
+        "str",
+        "1",
+        "these by errno, as ENAME:count, the warm-up's included",
+        since=2,
+    ),
+    Column(
+        "datagrams",
+        "int",
+        "1",
+        "UDP datagrams of these requests: more with UDP_SEGMENT, fewer with MSG_MORE "
+        "or cork; null over TCP",
+        nullable=True,
+        since=2,
+    ),
     Column(
         "cq_overflow",
         "int",
         "1",
         "times that CQEs were found not to fit the completion queue",
     ),
-    Column("submits", "int", "1", "io_uring_enter calls that submitted requests"),
-    Column("cpu_user_ns", "int", "ns", "user time of the sending thread"),
-    Column("cpu_sys_ns", "int", "ns", "system time of the sending thread"),
+    Column("submits", "int", "1", "system calls that submitted requests"),
+    Column(
+        "cpu_user_ns",
+        "int",
+        "ns",
+        "user time of the sending threads; with sqpoll of the whole process",
+    ),
+    Column("cpu_sys_ns", "int", "ns", "system time, likewise"),
+    Column(
+        "switches_voluntary",
+        "int",
+        "1",
+        "context switches of the sending threads that waited",
+        since=2,
+    ),
+    Column(
+        "switches_forced",
+        "int",
+        "1",
+        "context switches of the sending threads that were preempted",
+        since=2,
+    ),
+    Column(
+        "softirq_sender_ns",
+        "int",
+        "ns",
+        "softirq time of the sender's CPU around the slice, its warm-up and drain; "
+        "the kernel counts ticks of 10 ms: only sums over many slices mean something",
+        since=2,
+    ),
+    Column(
+        "softirq_receiver_ns",
+        "int",
+        "ns",
+        "the same of the CPU for the receiver",
+        since=2,
+    ),
+    Column(
+        "latency",
+        "str",
+        "1",
+        "notifications by time since their completion was taken, as floor_ns:count, "
+        "four buckets to the octave; null unless latency=on",
+        nullable=True,
+        since=2,
+    ),
     Column(
         "received_bytes",
         "int",
@@ -112,6 +210,47 @@ COLUMNS: tuple[Column, ...] = (
         "1",
         "datagrams dropped at the receiving socket (SO_MEMINFO); null otherwise",
         nullable=True,
+    ),
+    Column(
+        "receiver_cpu_user_ns",
+        "int",
+        "ns",
+        "user time of the receiver's process from before the warm-up until it took "
+        "all; null without a receiver",
+        nullable=True,
+        since=2,
+    ),
+    Column(
+        "receiver_cpu_sys_ns",
+        "int",
+        "ns",
+        "system time, likewise",
+        nullable=True,
+        since=2,
+    ),
+    Column(
+        "receiver_switches",
+        "int",
+        "1",
+        "context switches, likewise",
+        nullable=True,
+        since=2,
+    ),
+    Column(
+        "corrupt",
+        "int",
+        "1",
+        "units that arrived with other bytes than were sent; null unless verify=on",
+        nullable=True,
+        since=2,
+    ),
+    Column(
+        "disordered",
+        "int",
+        "1",
+        "units that arrived after a later one, or twice (UDP); null unless verify=on",
+        nullable=True,
+        since=2,
     ),
     Column(
         "sent_total_bytes",
@@ -143,8 +282,18 @@ STORED = {column.name: column for column in COLUMNS}
 _TYPES = {"str": str, "int": int}
 
 
-def check_sample(values: dict[str, Any]) -> None:
-    """Raise DataError unless `values` has exactly the stored columns, well typed."""
+def check_sample(values: dict[str, Any], *, version: int = FORMAT_VERSION) -> None:
+    """Raise DataError unless `values` has exactly the stored columns, well typed.
+
+    Args:
+        values: one sample.
+        version: the oldest format that it may have; what came later is then added
+            as null.
+
+    """
+    for name, column in STORED.items():
+        if column.since > version and name not in values:
+            values[name] = None
     missing = STORED.keys() - values.keys()
     unknown = values.keys() - STORED.keys()
     if missing or unknown:
@@ -154,7 +303,7 @@ def check_sample(values: dict[str, Any]) -> None:
         )
     for name, column in STORED.items():
         value = values[name]
-        if value is None and column.nullable:
+        if value is None and (column.nullable or column.since > version):
             continue
         if not isinstance(value, _TYPES[column.kind]) or isinstance(value, bool):
             raise DataError(
@@ -170,7 +319,8 @@ def dictionary() -> str:
         "Generated from `zclab/schema.py` by `zclab dictionary`; a test compares.",
         "",
         f"Format version {FORMAT_VERSION}. One row of `samples.parquet` (and one entry",
-        "of a journal line) is one sample: one timed slice of one arm.",
+        "of a journal line) is one sample: one timed slice of one arm. A run of an",
+        "older format has null in the columns that came since.",
         f"A sample is identified by {', '.join(f'`{name}`' for name in KEY)}.",
         "",
         "## Stored",
@@ -204,11 +354,11 @@ FILES = {
 
 def _rows(columns: tuple[Column, ...]) -> list[str]:
     return [
-        "| column | type | unit | may be null | meaning |",
-        "|---|---|---|---|---|",
+        "| column | type | unit | may be null | since | meaning |",
+        "|---|---|---|---|---|---|",
         *(
             f"| `{c.name}` | {c.kind} | {c.unit} | {'yes' if c.nullable else 'no'} "
-            f"| {c.meaning} |"
+            f"| {c.since} | {c.meaning} |"
             for c in columns
         ),
     ]

@@ -235,7 +235,7 @@ def _journal_blocks(path: Path) -> tuple[list[list[dict[str, Any]]], bool]:
         try:
             samples = json.loads(line)
             for sample in samples:
-                schema.check_sample(sample)
+                schema.check_sample(sample, version=schema.READABLE[0])
         except (ValueError, TypeError, AttributeError, DataError) as error:
             raise DataError(f"{path}:{number} is damaged: {error}") from None
         blocks.append(samples)
@@ -375,10 +375,11 @@ def verify(folder: Path) -> list[str]:
         )
     manifest = check_manifest(folder, broken=CHANGED)
     check_files(folder, manifest["sha256"], broken=CHANGED)
-    if manifest["format_version"] != schema.FORMAT_VERSION:
+    if manifest["format_version"] not in schema.READABLE:
+        known = ", ".join(map(str, schema.READABLE))
         raise DataError(
             f"{folder.name} has format {manifest['format_version']}, this zclab reads "
-            f"{schema.FORMAT_VERSION}; use the zclab that took it"
+            f"{known}; use the zclab that took it"
         )
     return [
         *(f"{name} as sealed" for name in (MANIFEST, *sorted(manifest["sha256"]))),
@@ -437,12 +438,18 @@ def _read_journal(folder: Path) -> tuple[pd.DataFrame, int, list[str]]:
 
 
 def _frame(table: Any) -> pd.DataFrame:
-
+    """Return samples with the columns of the schema; null in those that came later."""
     nullable_int = {pa.int64(): pd.Int64Dtype()}.get
+    whole = _arrow_schema()
+    for column in schema.COLUMNS:
+        if column.name not in table.column_names:
+            kind = whole.field(column.name).type
+            table = table.append_column(column.name, pa.nulls(len(table), kind))
+    table = table.select([column.name for column in schema.COLUMNS])
     frame: pd.DataFrame = table.to_pandas()
     for column in schema.COLUMNS:
-        if column.nullable:
-            values = table.column(column.name)
+        values = table.column(column.name)
+        if column.kind == "int" and (column.nullable or values.null_count):
             frame[column.name] = values.to_pandas(types_mapper=nullable_int)
     return frame
 

@@ -302,7 +302,7 @@ def _findings(frame: pd.DataFrame, finding: str, verb: str) -> Iterator[str]:
     if rows.empty:
         yield f"SEND_ZC {verb} at no measured point."
         return
-    keys = ["path", "protocol", "family", "batch"]
+    keys = ["path", "protocol", "family", "batch", "given"]
     for _, group in rows.groupby(keys, sort=False):
         parts = [
             _effects(arm, mine)
@@ -519,6 +519,7 @@ def cause(frame: pd.DataFrame) -> pd.DataFrame:
         & (frame["family"] == twin.family)
         & (frame["io_size_bytes"] == size)
         & (frame["batch"] == twin.batch)
+        & (frame["given"] == "")
     ]
     return alike if alike["path"].nunique() == 2 else alike.iloc[:0]
 

@@ -19,6 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
+from zclab import options as opts
 from zclab import stats
 from zclab.explain import claims, table
 from zclab.params import BASELINE, CONTROL, Mode
@@ -31,6 +32,13 @@ COLOURS = {
     "send_zc": "#E69F00",
     "send_zc_fixed": "#009E73",
     "mixed": "#CC79A7",
+    "sendmsg": "#56B4E9",
+    "sendmsg_zc": "#D55E00",
+    "sendmsg_zc_fixed": "#6A9A1F",
+    "send_vec": "#17BECF",
+    "send_zc_vec": "#B8860B",
+    "send_sync": "#000000",
+    "msg_zerocopy": "#7B3294",
     "control": "#7F7F7F",
 }
 MARKERS = {
@@ -38,10 +46,16 @@ MARKERS = {
     "send_zc": "s",
     "send_zc_fixed": "D",
     "mixed": "^",
+    "sendmsg": "p",
+    "sendmsg_zc": "<",
+    "sendmsg_zc_fixed": ">",
+    "send_vec": "P",
+    "send_zc_vec": "X",
+    "send_sync": "h",
+    "msg_zerocopy": "*",
     "control": "v",
 }
 MODES = tuple(str(mode) for mode in Mode)
-ZEROCOPY_MODES = tuple(str(mode) for mode in Mode if mode.zerocopy)
 
 SLOTS = 12  # sizes beside each other in one row of the gain figure
 
@@ -99,7 +113,34 @@ def _blocks(run: Run) -> pd.DataFrame:
 def _group(point: Any) -> str:
     return (
         f"{point.path}\n{point.protocol.upper()}/IPv{point.family}, batch {point.batch}"
+        + (f"\n{opts.spell(point.given)}" if point.given else "")
     )
+
+
+def _arms(blocks: pd.DataFrame) -> list[str]:
+    """Return the arms, control left out: modes in their order, then those with options.
+
+    The order of the modes is the same in every figure, and so are their colours.
+    """
+    there = dict.fromkeys(blocks["arm"])
+    plain = [mode for mode in MODES if mode in there]
+    return plain + [arm for arm in there if arm not in MODES and arm != CONTROL]
+
+
+def _compared(blocks: pd.DataFrame) -> list[str]:
+    """Return the arms that are compared with the baseline."""
+    return [arm for arm in _arms(blocks) if arm != BASELINE]
+
+
+def _colours(arms: Sequence[str]) -> dict[str, Any]:
+    """Return a colour for each arm; those with options get one in their order."""
+    others = [arm for arm in arms if arm not in COLOURS]
+    return {**COLOURS, **dict(zip(others, sns.husl_palette(len(others)), strict=True))}
+
+
+def _markers(arms: Sequence[str]) -> dict[str, str]:
+    """Return a marker for each arm: with options it is that of its mode."""
+    return {arm: MARKERS[arm.partition(":")[0]] for arm in [*arms, CONTROL]}
 
 
 def _empty(why: str) -> Figure:
@@ -154,7 +195,7 @@ def _with_room(sizes: Sequence[int]) -> set[int]:
 
 
 def cost_by_size(run: Run) -> Figure:
-    """Return ns per request against IO size, a line per mode.
+    """Return ns per request against IO size, a line per arm.
 
     One facet per path, protocol, family and batch with at least two sizes.
     """
@@ -170,10 +211,10 @@ def cost_by_size(run: Run) -> Figure:
         y="ns_per_request",
         hue="arm",
         style="arm",
-        hue_order=(order := [mode for mode in MODES if mode in set(blocks["arm"])]),
+        hue_order=(order := _arms(blocks)),
         style_order=order,
-        palette=COLOURS,
-        markers=MARKERS,
+        palette=_colours(order),
+        markers=_markers(order),
         dashes=False,
         estimator="median",
         errorbar=interval,
@@ -187,7 +228,7 @@ def cost_by_size(run: Run) -> Figure:
     )
     grid.set_titles("{col_name}")
     grid.set_axis_labels("IO size [B], log2", "cost [ns/request]")
-    grid.legend.set_title("mode")
+    grid.legend.set_title("arm")
     for name, axes in grid.axes_dict.items():
         here = blocks.loc[blocks["group"] == name, "io_size_bytes"]
         _size_axis(axes, sorted(here.unique()))
@@ -196,14 +237,14 @@ def cost_by_size(run: Run) -> Figure:
 
 
 def gain(run: Run) -> Figure:
-    """Return the gain over send in percent per size and mode, with its interval.
+    """Return the gain over send in percent per size and arm, with its interval.
 
     The grey box at each size is the control's interval: the noise floor.
     """
     blocks = _blocks(run)
-    zc = blocks[blocks["arm"].isin(ZEROCOPY_MODES)]
+    zc = blocks[blocks["arm"].isin(_compared(blocks))]
     if zc.empty:
-        return _empty("no zerocopy mode was measured")
+        return _empty("nothing was measured beside send")
     sizes = zc.groupby("group", sort=False)["io_size_bytes"].nunique()
     rows = _packed({str(name): max(2, int(n)) for name, n in sizes.items()})
     across = max(sum(row.values()) for row in rows)
@@ -238,7 +279,7 @@ def _gain_facet(axes: Axes, blocks: pd.DataFrame, title: str) -> None:
     """Draw the gains of one path, protocol, family and batch."""
     blocks = blocks.sort_values("io_size_bytes")
     blocks = blocks.assign(size=blocks["io_size_bytes"].astype(str))
-    zc = blocks[blocks["arm"].isin(ZEROCOPY_MODES)]
+    zc = blocks[blocks["arm"].isin(_compared(blocks))]
     order = list(dict.fromkeys(zc["size"]))
     _gain_points(axes, zc, "size", order)
     control = blocks[blocks["arm"] == CONTROL]
@@ -250,20 +291,21 @@ def _gain_facet(axes: Axes, blocks: pd.DataFrame, title: str) -> None:
 
 
 def _gain_points(axes: Axes, blocks: pd.DataFrame, x: str, order: list[str]) -> None:
-    modes = [mode for mode in ZEROCOPY_MODES if mode in set(blocks["arm"])]
+    arms = _compared(blocks)
+    markers = _markers(arms)
     sns.pointplot(
         data=blocks,
         x=x,
         y="gain_percent",
         hue="arm",
         order=order,
-        hue_order=modes,
-        palette=COLOURS,
-        markers=[MARKERS[mode] for mode in modes],
+        hue_order=arms,
+        palette=_colours(arms),
+        markers=[markers[arm] for arm in arms],
         estimator="median",
         errorbar=interval,
         capsize=0.1,
-        dodge=0.45 if len(modes) > 1 else False,
+        dodge=0.45 if len(arms) > 1 else False,
         linestyle="none",
         markersize=5,
         err_kws={"linewidth": 1.3},
@@ -292,13 +334,13 @@ def _floor(axes: Axes, control: pd.DataFrame, place: int) -> None:
 
 
 def _legend(figure: Figure, blocks: pd.DataFrame, *, floor: bool) -> None:
-    """Put one legend of the modes right of all axes."""
+    """Put one legend of the arms right of all axes."""
+    labels = _compared(blocks)
+    colours, markers = _colours(labels), _markers(labels)
     handles: list[Any] = [
-        Line2D([], [], color=COLOURS[mode], marker=MARKERS[mode], linestyle="none")
-        for mode in ZEROCOPY_MODES
-        if mode in set(blocks["arm"])
+        Line2D([], [], color=colours[arm], marker=markers[arm], linestyle="none")
+        for arm in labels
     ]
-    labels = [mode for mode in ZEROCOPY_MODES if mode in set(blocks["arm"])]
     if floor:
         handles.append(Patch(color=COLOURS[CONTROL], alpha=0.5))
         labels.append("control (A/A)")
@@ -322,7 +364,7 @@ def _shares(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _share_bars(axes: Axes, shares: pd.DataFrame, order: list[str]) -> None:
-    modes = [mode for mode in ZEROCOPY_MODES if mode in set(shares["arm"])]
+    arms = _compared(shares)
     drawn = shares.assign(percent=shares["percent"].astype("float64").fillna(0.0))
     sns.barplot(
         data=drawn,
@@ -330,17 +372,17 @@ def _share_bars(axes: Axes, shares: pd.DataFrame, order: list[str]) -> None:
         y="percent",
         hue="arm",
         order=order,
-        hue_order=modes,
-        palette=COLOURS,
+        hue_order=arms,
+        palette=_colours(arms),
         saturation=1,
         errorbar=None,
         legend=False,
         ax=axes,
     )
     said = shares.set_index(["path", "arm"])["share"]
-    for mode, bars in zip(modes, axes.containers, strict=True):
-        at = [path for path in order if (path, mode) in said.index]
-        labels = [_bar_text(said[path, mode]) for path in at]
+    for arm, bars in zip(arms, axes.containers, strict=True):
+        at = [path for path in order if (path, arm) in said.index]
+        labels = [_bar_text(said[path, arm]) for path in at]
         axes.bar_label(cast(BarContainer, bars), labels, padding=2, fontsize="x-small")
     axes.set(ylim=(0, 112), ylabel="notifications that say copied", xlabel="path")
     axes.yaxis.set_major_locator(FixedLocator([0, 25, 50, 75, 100]))
@@ -377,7 +419,7 @@ def why(run: Run) -> Figure:
         return _empty("it needs the selftest's size on veth and on the sink")
     blocks = _blocks(run)
     blocks = blocks[blocks["point"].isin(frame["point"])]
-    zc = blocks[blocks["arm"].isin(ZEROCOPY_MODES)]
+    zc = blocks[blocks["arm"].isin(_compared(blocks))]
     order = ["veth", "sink"]
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, 3.8), layout="constrained")
     _gain_points(left, zc, "path", order)

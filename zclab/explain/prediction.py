@@ -26,6 +26,10 @@ FRAGMENTED = (
     "more than one MTU: __ip_append_data() copies what has to be fragmented "
     "({size} B > {limit} B)"
 )
+GATHERED = (
+    "a corked datagram is appended to: without UDP_SEGMENT its checksum is made while "
+    "copying (__ip_append_data)"
+)
 NOTHING = "one packet, no tap, and the device drops it: nothing has to copy"
 UNKNOWN = "the facts of the device were not recorded"
 
@@ -57,8 +61,10 @@ def predict(point: Point, device: Mapping[str, Any]) -> tuple[bool | None, str]:
     mtu = device.get("mtu")
     if point.protocol is Protocol.UDP and isinstance(mtu, int):
         limit = unfragmented_bytes(mtu, point.family)
-        reason = FRAGMENTED.format(size=point.io_size_bytes, limit=limit)
-        reasons[reason] = point.io_size_bytes > limit
+        options = point.options(BASELINE)
+        size = options.segment or point.io_size_bytes
+        reasons[FRAGMENTED.format(size=size, limit=limit)] = size > limit
+        reasons[GATHERED] = options.cork or options.more > 1
     for reason, holds in reasons.items():
         if holds:
             return True, reason

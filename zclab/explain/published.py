@@ -208,7 +208,7 @@ def twin_point(points: pd.DataFrame, table: str, io_size_bytes: int) -> str | No
     """Return the name of the point that a published row compares with, if any.
 
     Args:
-        points: rows with point, path, protocol, family, io_size_bytes and batch.
+        points: rows with point, path, protocol, family, io_size_bytes, batch and given.
         table: name of a published table.
         io_size_bytes: the published row's size.
 
@@ -218,6 +218,7 @@ def twin_point(points: pd.DataFrame, table: str, io_size_bytes: int) -> str | No
         (points["path"] == wanted.path)
         & (points["protocol"] == wanted.protocol)
         & (points["io_size_bytes"] == io_size_bytes)
+        & (points["given"] == "")
     ]
     if wanted.exact:
         found = found[

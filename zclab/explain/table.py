@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from zclab import options as opts
 from zclab import stats
 from zclab.explain import published
 from zclab.params import BASELINE, CONTROL, Point, arm_mode
@@ -43,9 +44,10 @@ def paired(run: Run, point: Point) -> pd.DataFrame:
 def summary(run: Run) -> pd.DataFrame:
     """Return one row per point and arm, in the order of the plan.
 
-    Columns: point, path, protocol, family, io_size_bytes, batch, arm, mode, n
-    (blocks); ns_per_request, ns_low, ns_high (ns); requests_per_s; gain_percent,
-    gain_low, gain_high (percent, paired within the block, NaN for the baseline);
+    Columns: point, path, protocol, family, io_size_bytes, batch, given (options that
+    all arms of the point share), arm, mode, n (blocks); ns_per_request, ns_low,
+    ns_high (ns); requests_per_s; gain_percent, gain_low, gain_high (percent, paired
+    within the block, NaN for the baseline);
     saved_ns, saved_low, saved_high (ns, likewise); floor_percent (the noise floor of
     the point); finding; copied_share, delivered_share (0 to 1, NA when unknown);
     cpu_ns_per_request (ns); notifications; warnings (joined by "; ").
@@ -73,6 +75,7 @@ def _point_rows(run: Run, point: Point) -> Iterator[dict[str, Any]]:
         gain, saved = gains.get(arm, (None, None))
         yield {
             **point.factors,
+            "given": opts.spell(point.given),
             "arm": arm,
             "mode": str(arm_mode(arm)),
             "n": cost.n,
@@ -148,6 +151,8 @@ def _sums(samples: pd.DataFrame) -> dict[tuple[str, str], dict[str, int]]:
             "received_bytes": samples["received_bytes"].fillna(0),
             "sent_bytes": samples["sent_total_bytes"].where(received, 0),
             "eagain": samples["eagain"],
+            "failed": samples["failed"].fillna(0),
+            "disordered": samples["disordered"].fillna(0),
             "short_sends": samples["short_sends"],
             "cq_overflow": samples["cq_overflow"],
         }
@@ -177,6 +182,8 @@ def _sample_warnings(mine: dict[str, int]) -> Iterator[str]:
         ("empty", "samples without a completed request left out"),
         ("eagain", "completions with -EAGAIN"),
         ("short_sends", "short sends"),
+        ("failed", "failed requests"),
+        ("disordered", "verified units out of order"),
         ("cq_overflow", "CQEs overflowed the completion queue"),
     ):
         if mine[counter]:
@@ -196,10 +203,11 @@ def _control_warnings(arm: str, gain: stats.Interval | None) -> Iterator[str]:
 
 
 def where(row: pd.Series) -> str:
-    """Return the path, protocol, family and batch of a row of `summary`, in words."""
+    """Return path, protocol, family, batch and options of a row of `summary`."""
+    given = f", {row['given']}" if row["given"] else ""
     return (
         f"{row['path']}, {row['protocol'].upper()}/IPv{row['family']}, "
-        f"batch {row['batch']}"
+        f"batch {row['batch']}{given}"
     )
 
 
@@ -276,6 +284,7 @@ def v5_points(frame: pd.DataFrame, table_name: str) -> pd.DataFrame:
         & (frame["protocol"] == wanted.protocol)
         & (frame["family"] == wanted.family)
         & (frame["batch"] == wanted.batch)
+        & (frame["given"] == "")
     ]
     if not wanted.exact:
         sizes |= set(alike["io_size_bytes"])

@@ -8,7 +8,7 @@ import hashlib
 import os
 import platform
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -119,10 +119,27 @@ def _memlock_bytes() -> int:
     return resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]
 
 
+def _ticks(column: int) -> dict[str, int]:
+    """Return one column of /proc/stat, by its first word: cpu, cpu0 ... (proc(5))."""
+    lines = (_text("/proc/stat") or "").splitlines()
+    rows = (line.split() for line in lines if line.startswith("cpu"))
+    return {row[0]: int(row[column]) for row in rows if len(row) > column}
+
+
 def _steal_ticks() -> int:
-    """Return the ticks the hypervisor took from all CPUs since boot (proc(5))."""
-    fields = (_text("/proc/stat") or "cpu").splitlines()[0].split()
-    return int(fields[8]) if len(fields) > 8 else 0
+    """Return the ticks the hypervisor took from all CPUs since boot."""
+    return _ticks(8).get("cpu", 0)
+
+
+def softirq_ns(cpus: Iterable[int]) -> tuple[int, ...]:
+    """Return the softirq time of each of `cpus` since boot, in ns.
+
+    The kernel counts it in ticks of 10 ms, so only sums over many slices mean
+    something.
+    """
+    ticks = _ticks(7)
+    tick_ns = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+    return tuple(ticks.get(f"cpu{cpu}", 0) * tick_ns for cpu in cpus)
 
 
 _COLLECTORS: dict[str, Callable[[], Any]] = {

@@ -11,7 +11,6 @@ whole over IPv4, up to 65487 B over IPv6.
 """
 
 import socket
-import struct
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
@@ -20,14 +19,12 @@ from pyroute2 import Ethtool, IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from zclab.errors import CapabilityError
+from zclab.measure.flow import AF, Flow
 from zclab.measure.namespace import PeerNetwork
-from zclab.params import Path, Point, Protocol
+from zclab.params import BASELINE, Path, Point, Protocol, arm_mode
 
 MTU = 65535
-SNDBUF_BYTES = 2 << 20  # as the selftest and v5's own benchmark; the kernel doubles it
 RCVBUF_BYTES = 4 << 20  # as the selftests' receiver or more; capped by rmem_max
-SK_MEMINFO_DROPS = 8  # linux/sock_diag.h
-SO_MEMINFO = 55  # asm-generic/socket.h
 UDP_SINK_PORT = 8000  # the tools' default; nobody listens behind a sink
 
 # Documentation addresses (RFC 5737, RFC 3849): they mean nothing outside.
@@ -35,7 +32,6 @@ NEAR = {4: "192.0.2.1", 6: "2001:db8::1"}
 FAR = {4: "192.0.2.2", 6: "2001:db8::2"}
 LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 PREFIX = {4: 24, 6: 64}
-AF = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 _SAYS = {
     "dummy": "dummy: counts and frees the packet in its transmit function "
@@ -45,24 +41,6 @@ _SAYS = {
     "veth": "veth: the peer device is in a second namespace with a live receiver",
     "loopback": "lo: loopback with a live receiver",
 }
-
-
-@dataclass(slots=True, kw_only=True)
-class Flow:
-    """A connected socket of one arm and, on a live path, where it arrives."""
-
-    sending: socket.socket
-    receiving: socket.socket | None = None
-
-    def drops(self) -> int:
-        """Return datagrams dropped at the receiving socket so far.
-
-        Source: SO_MEMINFO, net/core/sock.c sk_get_meminfo().
-        """
-        if self.receiving is None:
-            return 0
-        words = self.receiving.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 36)
-        return int(struct.unpack("9I", words)[SK_MEMINFO_DROPS])
 
 
 @dataclass(slots=True, kw_only=True)
@@ -79,15 +57,28 @@ class Route:
         """Whether a receiver takes the data."""
         return self.path is not Path.SINK
 
-    def open(self, point: Point) -> Flow:
-        """Return a new connected flow for one arm of `point`."""
+    def open(self, point: Point, arm: str = BASELINE) -> Flow:
+        """Return a new flow for one arm of `point`, with the arm's socket options.
+
+        Raises:
+            CapabilityError: the kernel refuses one of them.
+
+        """
+        family = point.family
         if not self.live:
-            flow = Flow(sending=_connect_udp(point.family, FAR, UDP_SINK_PORT))
+            flow = Flow(family=family, protocol=point.protocol)
+            flow.aim(FAR[family], UDP_SINK_PORT)
         elif point.protocol is Protocol.UDP:
-            flow = self._open_udp(point.family)
+            receiving = self._receiving_socket(family, socket.SOCK_DGRAM)
+            flow = Flow(family=family, protocol=point.protocol, receiving=receiving)
+            flow.aim(self._addresses[family], receiving.getsockname()[1])
         else:
-            flow = self._open_tcp(point.family)
-        flow.sending.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SNDBUF_BYTES)
+            flow = Flow(family=family, protocol=point.protocol)
+        flow.prepare(arm_mode(arm), point.options(arm))
+        if point.protocol is Protocol.TCP:
+            self._connect_tcp(flow)
+        elif not point.options(arm).addressed:
+            flow.connect()
         return flow
 
     @property
@@ -105,26 +96,12 @@ class Route:
         receiving.bind((self._addresses[family], 0))
         return receiving
 
-    def _open_udp(self, family: int) -> Flow:
-        receiving = self._receiving_socket(family, socket.SOCK_DGRAM)
-        port = receiving.getsockname()[1]
-        return Flow(
-            sending=_connect_udp(family, self._addresses, port), receiving=receiving
-        )
-
-    def _open_tcp(self, family: int) -> Flow:
-        with self._receiving_socket(family, socket.SOCK_STREAM) as listening:
+    def _connect_tcp(self, flow: Flow) -> None:
+        with self._receiving_socket(flow.family, socket.SOCK_STREAM) as listening:
             listening.listen(1)
-            sending = socket.socket(AF[family], socket.SOCK_STREAM)
-            sending.connect(listening.getsockname()[:2])
-            receiving, _ = listening.accept()
-        return Flow(sending=sending, receiving=receiving)
-
-
-def _connect_udp(family: int, addresses: dict[int, str], port: int) -> socket.socket:
-    sending = socket.socket(AF[family], socket.SOCK_DGRAM)
-    sending.connect((addresses[family], port))
-    return sending
+            flow.aim(self._addresses[flow.family], listening.getsockname()[1])
+            flow.connect()
+            flow.receiving, _ = listening.accept()
 
 
 def up(path: Path, families: set[int]) -> Route:

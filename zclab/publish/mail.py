@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from zclab import options as opts
 from zclab.explain import claims, joined, published, table
 from zclab.explain.facts import lookup
 from zclab.params import BASELINE
@@ -408,9 +409,11 @@ def _measure(run: Run) -> str:
         return f'make report PROFILE={plan.profile} ARGS="--seed {plan.seed}"'
     point = plan.points[0]
     sizes = ",".join(str(point.io_size_bytes) for point in plan.points)
+    given = f"--options {opts.spell(point.given)} " if point.given else ""
     return (
         f"zclab measure --path {point.path} --protocol {point.protocol} "
         f"--family {point.family} --sizes {sizes} --modes {','.join(point.modes)} "
+        f"{given}"
         f"--batch {point.batch} --blocks {plan.blocks} --seed {plan.seed}"
     )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
+PARTS = ("ring", "sender", "syscall", "receiver", "probe")
 NEEDS = "liburing >= 2.3"  # the first with prep_send_zc_fixed and get_events
 
 
@@ -36,9 +37,9 @@ ffibuilder.set_source_pkgconfig(
     "zclab.uring._shim",
     [NEEDS],
     '#include <stdint.h>\n#include "shim.h"\n',
-    sources=["zclab/uring/shim.c"],
+    sources=[f"zclab/uring/{name}.c" for name in PARTS],
     include_dirs=["zclab/uring"],
-    depends=["zclab/uring/shim.h"],
+    depends=["zclab/uring/shim.h", "zclab/uring/ring.h"],
     define_macros=[("ZCLAB_LIBURING_VERSION", f'"{_liburing_version()}"')],
     extra_compile_args=["-O2", "-Wall", "-Wextra", "-Wno-unused-parameter"],
 )

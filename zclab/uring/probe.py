@@ -5,8 +5,16 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from zclab.errors import CapabilityError
+from zclab.errors import CapabilityError, errno_name
+from zclab.params import Mode
 from zclab.uring._shim import ffi, lib
+from zclab.uring.sender import MODES
+
+IORING_SETUP_DEFER_TASKRUN = 1 << 13  # io_uring_setup(2)
+_PLAIN_RING = ffi.new(
+    "struct zclab_setup *",
+    {"submit_all": 1, "sqpoll_cpu": -1, "sq_entries": 8, "cq_entries": 16},
+)
 
 SYSCTL_DISABLED = Path("/proc/sys/kernel/io_uring_disabled")
 
@@ -37,6 +45,19 @@ def compiler() -> str:
     return str(ffi.string(lib.zclab_compiler()).decode())
 
 
+# The release that brought a mode, said when this kernel refuses it.
+NEEDS = {
+    Mode.SEND_ZC: "6.0",
+    Mode.SEND_ZC_FIXED: "6.0",
+    Mode.MIXED: "6.0",
+    Mode.SENDMSG_ZC: "6.1",
+    Mode.SENDMSG_ZC_FIXED: "6.15",
+    Mode.SEND_VEC: "6.17",
+    Mode.SEND_ZC_VEC: "6.17",
+    Mode.MSG_ZEROCOPY: "5.0",
+}
+
+
 def support() -> Support:
     """Return what io_uring can do here.
 
@@ -45,25 +66,46 @@ def support() -> Support:
             names the sysctl, limit or kernel version that stands in the way.
 
     """
-    found = ffi.new("struct zclab_support *")
-    lib.zclab_probe(found)
-    if found.error:
-        raise CapabilityError(_why_no_ring(-found.error))
-    if not found.send_zc:
+    flags = ffi.new("unsigned int *")
+    refused = lib.zclab_probe_ring(_PLAIN_RING, flags)
+    if refused:
+        raise CapabilityError(_why_no_ring(-refused))
+    send_zc = lib.zclab_probe_mode(lib.ZCLAB_SEND_ZC, 0)
+    if send_zc in {-errno.EINVAL, -errno.EOPNOTSUPP}:
         raise CapabilityError(
             f"io_uring of kernel {os.uname().release} has no SEND_ZC; "
             "it came with Linux 6.0"
         )
-    if found.report_usage < 0:
+    if send_zc:
         raise CapabilityError(
             "a one-byte SEND_ZC to an own loopback socket failed: "
-            f"{os.strerror(-found.report_usage)}; is lo up, and ulimit -l not used up?"
+            f"{os.strerror(-send_zc)}; is lo up, and ulimit -l not used up?"
         )
     return Support(
-        send_zc=bool(found.send_zc),
-        report_usage=found.report_usage == 1,
-        defer_taskrun=bool(found.defer_taskrun),
+        send_zc=True,
+        # Kernels before 6.2 refuse an unknown flag with EINVAL: the only sure test.
+        report_usage=lib.zclab_probe_mode(lib.ZCLAB_SEND_ZC, 1) == 0,
+        defer_taskrun=bool(flags[0] & IORING_SETUP_DEFER_TASKRUN),
     )
+
+
+def mode(wanted: Mode) -> None:
+    """Send one byte over loopback in a mode, to see whether this kernel has it.
+
+    Raises:
+        CapabilityError: it has not; the message names the release that brought it.
+
+    """
+    if wanted is Mode.MIXED:
+        return  # what it draws from is asked for one by one
+    refused = lib.zclab_probe_mode(MODES[wanted], 0)
+    if refused:
+        brought = NEEDS.get(wanted)
+        since = f" needs Linux {brought}" if brought else " does not work"
+        raise CapabilityError(
+            f"mode {wanted}{since}; kernel {os.uname().release} refuses it "
+            f"({errno_name(-refused)})"
+        )
 
 
 def _why_no_ring(number: int) -> str:

@@ -1,23 +1,38 @@
-"""A sender: one socket of a ring, one mode, timed slice by slice."""
+"""A sender: sockets of a ring, one mode, timed slice by slice."""
 
 import resource
+from typing import Any
 
+from zclab import options as opts
 from zclab.errors import CapabilityError, MeasureError
+from zclab.options import SLOTS, Options
 from zclab.params import Mode
-from zclab.uring._shim import lib
-from zclab.uring.ring import Ring
+from zclab.uring._shim import ffi, lib
+from zclab.uring.ring import PAGE_BYTES, Counts, Ring
 
-SLOTS = 1024  # requests in flight that the shim can track; see shim.c
 LAG = 128  # as liburing's example: outstanding notifications before it fetches them
-CLOCK_INTERVAL = 32  # requests between clock reads: about 1 ns a request
-PAGE_BYTES = resource.getpagesize()
+LAG_MSG_ZEROCOPY = 32  # as the kernel's msg_zerocopy test: its option -l
+VERIFIED_SLOTS = 64  # requests in flight of a verified arm, or two batches
 
-_MODES = {
+MODES = {
     Mode.SEND: lib.ZCLAB_SEND,
+    Mode.SENDMSG: lib.ZCLAB_SENDMSG,
+    Mode.SEND_VEC: lib.ZCLAB_SEND_VEC,
     Mode.SEND_ZC: lib.ZCLAB_SEND_ZC,
     Mode.SEND_ZC_FIXED: lib.ZCLAB_SEND_ZC_FIXED,
+    Mode.SEND_ZC_VEC: lib.ZCLAB_SEND_ZC_VEC,
+    Mode.SENDMSG_ZC: lib.ZCLAB_SENDMSG_ZC,
+    Mode.SENDMSG_ZC_FIXED: lib.ZCLAB_SENDMSG_ZC_FIXED,
     Mode.MIXED: lib.ZCLAB_MIXED,
+    Mode.SEND_SYNC: lib.ZCLAB_SEND_SYNC,
+    Mode.MSG_ZEROCOPY: lib.ZCLAB_MSG_ZEROCOPY,
 }
+_DRAIN = {
+    "lag": lib.ZCLAB_DRAIN_LAG,
+    "batch": lib.ZCLAB_DRAIN_BATCH,
+    "each": lib.ZCLAB_DRAIN_EACH,
+}
+_ON_ERROR = {"stop": lib.ZCLAB_ON_ERROR_STOP, "count": lib.ZCLAB_ON_ERROR_COUNT}
 
 
 def outstanding_limit(io_size_bytes: int, memlock_bytes: int) -> int:
@@ -41,18 +56,72 @@ def outstanding_limit(io_size_bytes: int, memlock_bytes: int) -> int:
     return min(SLOTS, affordable)
 
 
+class Shape:
+    """How many requests of an arm may be in flight, and the memory they send from.
+
+    Attributes:
+        outstanding_max: notifications outstanding at most.
+        lag: outstanding notifications from which they are fetched.
+        buffers: buffers taken in turn.
+        stride: bytes from one buffer to the next: whole pages.
+        area_bytes: memory that all of them take.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        mode: Mode,
+        io_size_bytes: int,
+        batch: int,
+        options: Options,
+        memlock_bytes: int | None = None,
+        what: str = "",
+    ) -> None:
+        if memlock_bytes is None:
+            memlock_bytes, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+        limit = outstanding_limit(io_size_bytes, memlock_bytes)
+        if limit < batch and (mode.pins or mode is Mode.MIXED):
+            raise CapabilityError(
+                f"{what or mode}, batch {batch}: a batch pins more than the "
+                f"locked-memory limit of {memlock_bytes >> 10} KiB allows; raise it "
+                f"(ulimit -l) or use a batch of at most {limit}"
+            )
+        self.outstanding_max = max(batch, limit)
+        self.buffers = options.buffers
+        if options.verify:
+            wanted = min(SLOTS, max(2 * batch, VERIFIED_SLOTS))
+            self.outstanding_max = max(batch, min(limit // 2, wanted))
+            self.buffers = self.outstanding_max
+        default = LAG_MSG_ZEROCOPY if mode is Mode.MSG_ZEROCOPY else LAG
+        lag = options.lag or default
+        if options.sqpoll and not options.lag:
+            lag = SLOTS  # its thread posts notifications without being asked
+        self.lag = max(1, min(lag, self.outstanding_max - batch))
+        if options.drain == "batch" and mode.by_ring:
+            self.lag = 0
+        elif options.drain == "batch":
+            self.lag = batch
+        pages = -(-(options.offset + io_size_bytes) // PAGE_BYTES)
+        self.stride = pages * PAGE_BYTES
+        self.area_bytes = self.stride * self.buffers
+
+
 class Sender:
-    """Sends in one mode on one socket of a ring.
+    """Sends in one mode on `options.flows` sockets of a ring.
 
     Args:
         ring: the ring; it stays the caller's to close.
-        file: index of the socket among the ring's.
+        file: index of the first socket among the ring's.
         mode: how a request is sent.
         io_size_bytes: payload of one request.
-        batch: requests per submit.
+        batch: requests per submit; mode send_sync and msg_zerocopy have no batches.
+        options: everything else.
         seed: of the draw of mode `mixed`; any positive number.
-        report_usage: ask for the copied flag; needs Linux 6.2.
+        report_usage: the kernel can report copies (6.2); if not, it is not asked.
+        address: packed address of an unconnected socket's destination.
         where: named in errors, for example the point's name.
+        memlock_bytes: the locked-memory limit; by default the process's own.
 
     """
 
@@ -64,41 +133,74 @@ class Sender:
         mode: Mode,
         io_size_bytes: int,
         batch: int,
+        options: Options | None = None,
         seed: int = 1,
         report_usage: bool = True,
+        address: bytes = b"",
         where: str = "",
         memlock_bytes: int | None = None,
     ) -> None:
+        options = Options() if options is None else options
         self._ring = ring
-        self._what = f"{mode} {io_size_bytes} B {where}".rstrip()
-        if memlock_bytes is None:
-            memlock_bytes, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
-        limit = outstanding_limit(io_size_bytes, memlock_bytes)
-        if limit < batch and mode in (Mode.SEND_ZC, Mode.MIXED):
-            raise CapabilityError(
-                f"{self._what}, batch {batch}: a batch pins more than the "
-                f"locked-memory limit of {memlock_bytes >> 10} KiB allows; raise it "
-                f"(ulimit -l) or use a batch of at most {limit}"
-            )
-        self.outstanding_max = max(batch, limit)
-        self.notification_lag = max(1, min(LAG, self.outstanding_max - batch))
-        self._send = {
+        self.what = f"{mode} {io_size_bytes} B {where}".rstrip()
+        self.shape = Shape(
+            mode=mode,
+            io_size_bytes=io_size_bytes,
+            batch=batch,
+            options=options,
+            memlock_bytes=memlock_bytes,
+            what=self.what,
+        )
+        self._overflows = options.cq < Options().cq  # asked for, so no error
+        self._latency = options.latency and mode.by_ring
+        weights = opts.weights(options.mix) if mode is Mode.MIXED else {}
+        self._send: dict[str, Any] = {
+            "mode": MODES[mode],
+            "weights": _by_op(weights),
             "file": file,
-            "mode": _MODES[mode],
+            "flows": options.flows,
+            "registered_file": options.file,
             "io_size_bytes": io_size_bytes,
             "batch": batch,
-            "notification_lag": self.notification_lag,
-            "outstanding_max": self.outstanding_max,
-            "clock_interval": CLOCK_INTERVAL,
-            "report_usage": report_usage,
+            "iovecs": options.iovecs,
+            "buffer_offset": options.offset,
+            "buffer_stride": self.shape.stride,
+            "buffers": self.shape.buffers,
+            "drain": _DRAIN[options.drain],
+            "lag": self.shape.lag,
+            "outstanding_max": self.shape.outstanding_max,
+            "clock_interval": options.clock,
+            "report_usage": report_usage and options.report_usage,
+            "waitall": options.waitall,
+            "eor": options.eor,
+            "more": options.more,
+            "cork_level": 0,
+            "cork_option": 0,
+            "address_bytes": len(address),
+            "address": address.ljust(lib.ZCLAB_ADDRESS_BYTES, b"\0"),
+            "latency": self._latency,
+            "unit_bytes": unit_bytes(options, io_size_bytes),
+            "on_error": _ON_ERROR[options.on_error],
             "seed": seed,
         }
 
-    def slice(self, *, warmup_ns: int, budget_ns: int) -> dict[str, int]:
+    def cork(self, level: int, option: int) -> None:
+        """Cork each batch with the socket option `option` of protocol `level`."""
+        self._send |= {"cork_level": level, "cork_option": option}
+
+    def slice(
+        self,
+        *,
+        warmup_ns: int,
+        budget_ns: int,
+        start_at_ns: int = 0,
+        requests_max: int = 0,
+        stop: Any = None,
+    ) -> Counts:
         """Send for about `budget_ns` after an untimed warm-up; return the counters.
 
-        Returns:
-            The counts of `struct zclab_counts` in shim.h; times in ns.
+        The arguments and the result are those of `Ring.slice`; `latency` is None
+        when it was not asked for.
 
         Raises:
             SendError: a request failed.
@@ -107,24 +209,60 @@ class Sender:
 
         """
         counts = self._ring.slice(
-            self._send, warmup_ns=warmup_ns, budget_ns=budget_ns, what=self._what
+            self._send,
+            warmup_ns=warmup_ns,
+            budget_ns=budget_ns,
+            start_at_ns=start_at_ns,
+            requests_max=requests_max,
+            stop=stop,
+            what=self.what,
         )
-        check(counts, self._what)
+        if not self._latency:
+            counts["latency"] = None
+        check(counts, self.what, overflows=self._overflows)
         # Each slice of mode mixed draws on from its own place in the sequence.
         self._send["seed"] = self._send["seed"] % (1 << 61) + 1
         return counts
 
 
-def check(counts: dict[str, int], what: str) -> None:
-    """Raise MeasureError when the counters of one slice contradict each other."""
-    if counts["notifications"] != counts["zc_requests"]:
+def unit_bytes(options: Options, io_size_bytes: int) -> int:
+    """Return what is stamped and verified as one piece; 0 without verification."""
+    return (options.segment or io_size_bytes) if options.verify else 0
+
+
+def _by_op(weights: dict[str, int]) -> list[int]:
+    by_op = [0] * lib.ZCLAB_OPS
+    for name, weight in weights.items():
+        by_op[MODES[Mode(name)]] = weight
+    return by_op
+
+
+def check(counts: Counts, what: str, *, overflows: bool = False) -> None:
+    """Raise MeasureError when the counters of one slice contradict each other.
+
+    Args:
+        counts: what `Ring.slice` returned.
+        what: named in the error.
+        overflows: the completion queue is small on purpose.
+
+    """
+    noted = counts["notifications"]
+    if noted != counts["zc_requests"] and not counts.get("stopped"):
         raise MeasureError(
             f"{what}: {counts['zc_requests']} zerocopy requests completed but "
-            f"{counts['notifications']} notifications came"
+            f"{noted} notifications came"
         )
-    if counts["cq_overflow"]:
+    if counts["cq_overflow"] and not overflows:
         raise MeasureError(
             f"{what}: the completion queue overflowed {counts['cq_overflow']} times"
         )
-    if not counts["requests"]:
+    latency = counts.get("latency")
+    if latency is not None and sum(latency) != noted:
+        raise MeasureError(
+            f"{what}: {noted} notifications came but {sum(latency)} have a latency"
+        )
+    if not counts["requests"] and not counts.get("failed"):
         raise MeasureError(f"{what}: not one request completed in the slice")
+
+
+assert ffi.sizeof("struct zclab_send")  # compares the compiled struct with the declared

@@ -6,36 +6,84 @@
  * All times are CLOCK_MONOTONIC nanoseconds.
  */
 
+/* How one request is sent. */
 enum zclab_mode {
-	ZCLAB_SEND = 0,
-	ZCLAB_SEND_ZC = 1,
-	ZCLAB_SEND_ZC_FIXED = 2,
-	ZCLAB_MIXED = 3,	/* each request draws one of the three above */
+	/* one opcode each, through the ring; sender.c has them as a table */
+	ZCLAB_SEND,
+	ZCLAB_SENDMSG,
+	ZCLAB_SEND_VEC,			/* SEND of several iovecs (6.17) */
+	ZCLAB_SEND_ZC,
+	ZCLAB_SEND_ZC_FIXED,		/* from a registered buffer */
+	ZCLAB_SEND_ZC_VEC,		/* SEND_ZC of several iovecs (6.17) */
+	ZCLAB_SENDMSG_ZC,
+	ZCLAB_SENDMSG_ZC_FIXED,		/* iovecs in a registered buffer (6.15) */
+	ZCLAB_OPS,			/* how many there are */
+	/* each request draws one of the above by weight */
+	ZCLAB_MIXED = 16,
+	/* one sendmsg(2) per request, without the ring; syscall.c */
+	ZCLAB_SEND_SYNC,
+	ZCLAB_MSG_ZEROCOPY,
+};
+
+enum {
+	ZCLAB_SLOTS = 1024,		/* requests in flight, notifications included */
+	ZCLAB_BATCH_MAX = 512,		/* requests per submit */
+	ZCLAB_IOVECS_MAX = 16,		/* iovecs per request */
+	ZCLAB_WEIGHTS_MAX = 256,	/* sum of the weights of mode mixed */
+	ZCLAB_ADDRESS_BYTES = 28,	/* struct sockaddr_in6 */
+	ZCLAB_ERRORS = 8,		/* different errnos counted in one slice */
+	ZCLAB_LATENCY_BUCKETS = 160,	/* four to the octave, up to 2^40 ns */
+	ZCLAB_UNIT_BYTES_MIN = 8,	/* the stamp of a verified unit */
+};
+
+/* When the ring's deferred work, notifications among it, is run. */
+enum zclab_taskrun {
+	ZCLAB_TASKRUN_BEST,		/* the newest of the three below */
+	ZCLAB_TASKRUN_DEFAULT,		/* at once, by interrupting the thread */
+	ZCLAB_TASKRUN_COOP,		/* at the next system call (5.19) */
+	ZCLAB_TASKRUN_DEFER,		/* when events are asked for (6.1) */
+};
+
+enum zclab_pages {
+	ZCLAB_PAGES_NORMAL,
+	ZCLAB_PAGES_THP,		/* madvise(MADV_HUGEPAGE) */
+	ZCLAB_PAGES_HUGETLB,		/* 2 MiB, reserved by vm.nr_hugepages */
+};
+
+/* When notifications are fetched. */
+enum zclab_drain {
+	ZCLAB_DRAIN_LAG,		/* from `lag` outstanding ones on */
+	ZCLAB_DRAIN_BATCH,		/* with every submit */
+	ZCLAB_DRAIN_EACH,		/* all awaited before the next submit */
+};
+
+enum zclab_on_error {
+	ZCLAB_ON_ERROR_STOP,		/* the first failed request ends the slice */
+	ZCLAB_ON_ERROR_COUNT,		/* failed requests are counted by errno */
 };
 
 /* Which rule of the two-CQE contract the kernel broke (0: none). */
 enum zclab_breach {
-	ZCLAB_BREACH_NONE = 0,
-	ZCLAB_BREACH_UNKNOWN_REQUEST = 1,	/* user_data that was never sent */
-	ZCLAB_BREACH_NOTIFICATION_FIRST = 2,	/* F_NOTIF before its completion */
-	ZCLAB_BREACH_NOTIFICATION_TWICE = 3,	/* F_NOTIF with none outstanding */
-	ZCLAB_BREACH_NOTIFICATION_MORE = 4,	/* F_NOTIF that carries F_MORE */
-	ZCLAB_BREACH_COMPLETION_TWICE = 5,	/* second result for one request */
-	ZCLAB_BREACH_PLAIN_MORE = 6,		/* F_MORE on a plain send */
+	ZCLAB_BREACH_NONE,
+	ZCLAB_BREACH_UNKNOWN_REQUEST,	/* a CQE or range that was never sent */
+	ZCLAB_BREACH_NOTIFICATION_FIRST, /* F_NOTIF before its completion */
+	ZCLAB_BREACH_NOTIFICATION_TWICE, /* F_NOTIF with none outstanding */
+	ZCLAB_BREACH_NOTIFICATION_MORE,	/* F_NOTIF that carries F_MORE */
+	ZCLAB_BREACH_COMPLETION_TWICE,	/* second result for one request */
+	ZCLAB_BREACH_PLAIN_MORE,	/* F_MORE on a plain send */
 };
 
-/* What one arm sends. */
-struct zclab_send {
-	unsigned int file;		/* index into the ring's files */
-	int mode;			/* enum zclab_mode */
-	unsigned int io_size_bytes;	/* payload of one request */
-	unsigned int batch;		/* requests per submit */
-	unsigned int notification_lag;	/* outstanding notifications from which
-					 * a submit also fetches events */
-	unsigned int outstanding_max;	/* notifications outstanding at most */
-	unsigned int clock_interval;	/* requests between two clock reads */
-	int report_usage;		/* ask for the copied flag (6.2) */
-	uint64_t seed;			/* of the draw in mode mixed; not 0 */
+/* What a ring is made with. */
+struct zclab_setup {
+	int taskrun;			/* enum zclab_taskrun */
+	int submit_all;			/* a refused request does not end a submit */
+	int sqpoll;			/* a kernel thread submits */
+	int sqpoll_cpu;			/* on this CPU, or -1 */
+	int registered_ring;		/* 0 or 1 */
+	unsigned int sq_entries;
+	unsigned int cq_entries;
+	int pages;			/* enum zclab_pages */
+	uint64_t buffer_bytes;		/* the area that all requests send from */
 };
 
 /* What the kernel granted. */
@@ -44,6 +92,48 @@ struct zclab_ring_facts {
 	unsigned int sq_entries;
 	unsigned int cq_entries;
 	int registered_ring;		/* 0 or 1 */
+	uint64_t buffer_address;
+	uint64_t buffer_bytes;
+};
+
+/* What one arm sends. */
+struct zclab_send {
+	int mode;			/* enum zclab_mode */
+	unsigned int weights[ZCLAB_OPS]; /* of mode mixed */
+	unsigned int file;		/* first of the arm's files in the ring */
+	unsigned int flows;		/* files taken in turn, request by request */
+	int registered_file;		/* by index instead of by descriptor */
+	unsigned int io_size_bytes;	/* payload of one request */
+	unsigned int batch;		/* requests per submit */
+	unsigned int iovecs;		/* pieces of a sendmsg or vectorised request */
+	uint64_t buffer_offset;		/* of the first buffer in the area */
+	uint64_t buffer_stride;		/* from one buffer to the next */
+	unsigned int buffers;		/* taken in turn, request by request */
+	int drain;			/* enum zclab_drain */
+	unsigned int lag;		/* outstanding notifications from which a
+					 * submit also fetches events */
+	unsigned int outstanding_max;	/* notifications outstanding at most */
+	unsigned int clock_interval;	/* requests between two clock reads */
+	int report_usage;		/* ask for the copied flag (6.2) */
+	int waitall;			/* MSG_WAITALL */
+	int eor;			/* MSG_EOR */
+	unsigned int more;		/* MSG_MORE on all but every `more`th */
+	int cork_level;			/* protocol of the option below */
+	int cork_option;		/* UDP_CORK or TCP_CORK around each batch, or 0 */
+	unsigned int address_bytes;	/* 0: the sockets are connected */
+	unsigned char address[ZCLAB_ADDRESS_BYTES];
+	int latency;			/* fill the histogram */
+	unsigned int unit_bytes;	/* stamp such units for the receiver, or 0 */
+	int on_error;			/* enum zclab_on_error */
+	uint64_t seed;			/* of the draw in mode mixed; not 0 */
+};
+
+/* When one slice is sent. */
+struct zclab_span {
+	uint64_t start_at_ns;		/* begin at this time, or 0: at once */
+	uint64_t warmup_ns;		/* untimed sends before the clock starts */
+	uint64_t budget_ns;		/* length of the timed part */
+	uint64_t requests_max;		/* timed requests at most, or 0: no bound */
 };
 
 /* Counters of one slice. "Timed" excludes the warm-up and the drain. */
@@ -53,57 +143,88 @@ struct zclab_counts {
 	uint64_t drain_ns;		/* after it: last notifications awaited */
 	uint64_t requests;		/* timed: completed with res >= 0 */
 	uint64_t bytes;			/* timed: sum of res */
-	uint64_t zc_requests;		/* those of requests that were SEND_ZC */
-	uint64_t notifications;		/* F_NOTIF of those, the drain included */
+	uint64_t zc_requests;		/* those of requests that were zerocopy */
+	uint64_t notifications;		/* notified of those, the drain included */
 	uint64_t copied;		/* those with the copied flag */
+	uint64_t ranges;		/* error-queue messages (MSG_ZEROCOPY) */
 	uint64_t failed_notifications;	/* F_NOTIF of failed requests */
 	uint64_t outstanding;		/* notifications due when the clock stopped */
-	uint64_t eagain;		/* timed: res == -EAGAIN */
+	uint64_t eagain;		/* timed: EAGAIN, and ENOBUFS of MSG_ZEROCOPY */
 	uint64_t short_sends;		/* timed: 0 <= res < io_size_bytes */
-	uint64_t submits;		/* timed: submitting io_uring_enter calls */
+	uint64_t failed;		/* timed: any other negative result */
+	uint64_t submits;		/* timed: system calls that submitted */
 	uint64_t cq_overflow;		/* times CQEs were found not to fit */
-	uint64_t cpu_user_ns;		/* timed: this thread */
-	uint64_t cpu_sys_ns;		/* timed: this thread */
+	uint64_t cpu_user_ns;		/* timed: this thread; with SQPOLL all */
+	uint64_t cpu_sys_ns;		/* timed: likewise */
+	uint64_t switches_voluntary;	/* timed: context switches, likewise */
+	uint64_t switches_forced;	/* timed: likewise */
 	uint64_t sent_total;		/* requests, the warm-up included */
 	uint64_t sent_total_bytes;	/* bytes, the warm-up included */
-	int error;			/* -errno of the first failed request, or 0 */
+	uint64_t stopped;		/* 1: *stop was set before the budget's end */
+	int errors[ZCLAB_ERRORS];	/* errnos met, the warm-up's included; then 0 */
+	uint64_t error_counts[ZCLAB_ERRORS];
 	int breach;			/* enum zclab_breach */
+	uint64_t latency[ZCLAB_LATENCY_BUCKETS]; /* completion to notification */
 };
 
 struct zclab_ring;
 
 /*
- * One ring with a registered file table, and one registered buffer that all
- * arms send from: so no arm differs from another by where its memory lies.
+ * One ring with a file table and one registered area that all arms send from:
+ * so no arm differs from another by where its memory lies.
  */
-int zclab_ring_open(const int *fds, unsigned int count, uint64_t buffer_bytes,
-		    struct zclab_ring **out, struct zclab_ring_facts *facts);
+int zclab_ring_open(const struct zclab_setup *setup, const int *fds,
+		    unsigned int count, struct zclab_ring **out,
+		    struct zclab_ring_facts *facts);
+
+/*
+ * Sends as `send` says. When *stop becomes other than 0 it ends early; stop may
+ * be null. After an error too, everything that is in flight is awaited, and the
+ * counts are complete.
+ */
 int zclab_ring_slice(struct zclab_ring *ring, const struct zclab_send *send,
-		     uint64_t warmup_ns, uint64_t budget_ns,
+		     const struct zclab_span *span, const uint64_t *stop,
 		     struct zclab_counts *out);
+
 void zclab_ring_close(struct zclab_ring *ring);
+
+/* Smallest latency that falls into a bucket. */
+uint64_t zclab_latency_floor_ns(unsigned int bucket);
 
 /* Written by the receiver, read by the sender's process: shared memory. */
 struct zclab_tally {
 	uint64_t received;		/* datagrams (UDP) or recv calls (TCP) */
 	uint64_t bytes;			/* payload bytes */
-	uint64_t closed;		/* 1 once the peer closed (TCP) */
+	uint64_t accepted;		/* connections of a listening socket */
+	uint64_t closed;		/* connections that the peer closed */
+	uint64_t corrupt;		/* units whose bytes are not what was sent */
+	uint64_t disordered;		/* units that came after a later one, or twice */
 	uint64_t error;			/* errno of a failed recv, or 0 */
-	uint64_t pad[4];		/* one cache line each */
+	uint64_t pad;			/* one cache line each */
 };
 
-/* Drains the sockets until *stop is set; returns 0 or -errno. */
-int zclab_receive(const int *fds, unsigned int count, struct zclab_tally *tallies,
-		  const uint64_t *stop);
-
-struct zclab_support {
-	int error;			/* -errno of making a ring, or 0 */
-	int send_zc;			/* opcode there: 0 or 1 */
-	int report_usage;		/* flag accepted: 0, 1, or -errno of the try */
-	int defer_taskrun;		/* ring flag accepted: 0 or 1 */
+/* The head of that memory. */
+struct zclab_inbox {
+	uint64_t stop;			/* set by the sender's process: end */
+	uint64_t cpu_user_ns;		/* of the receiver so far */
+	uint64_t cpu_sys_ns;
+	uint64_t switches;		/* its context switches so far */
+	uint64_t pad[4];
 };
 
-void zclab_probe(struct zclab_support *out);
+/*
+ * Drains the sockets until inbox->stop is set; returns 0 or -errno. A listening
+ * socket accepts all comers. units[k] is what the sender stamps on socket k, or 0
+ * for a socket whose payload is counted and not looked at.
+ */
+int zclab_receive(const int *fds, const unsigned int *units, unsigned int count,
+		  struct zclab_inbox *inbox, struct zclab_tally *tallies);
+
+/* Makes a ring, or says by -errno why there is none; *flags: IORING_SETUP_*. */
+int zclab_probe_ring(const struct zclab_setup *setup, unsigned int *flags);
+
+/* Sends one byte to an own loopback socket in a mode; -errno of what refused. */
+int zclab_probe_mode(int mode, int report_usage);
 
 const char *zclab_liburing_version(void);	/* of the headers compiled against */
 const char *zclab_compiler(void);

@@ -1,0 +1,430 @@
+"""A station: all arms of all points of one path, ready to send."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from pyroute2.netlink.exceptions import NetlinkError
+
+from zclab import options as opts
+from zclab.errors import CapabilityError, InputError, MeasureError, errno_name
+from zclab.measure import host, namespace
+from zclab.measure.flow import Flow
+from zclab.measure.path import Route, up
+from zclab.options import Options
+from zclab.params import BASELINE, Mode, Path, Plan, Point, Protocol, arm_mode
+from zclab.uring import probe
+from zclab.uring.receiver import Receiver, Tally
+from zclab.uring.ring import LATENCY_FLOORS_NS, Counts, Ring, RingSetup
+from zclab.uring.sender import Sender, Shape, unit_bytes
+from zclab.uring.team import Team
+
+CATCH_UP_S = {Protocol.UDP: 0.25, Protocol.TCP: 5.0}
+
+
+@dataclass(slots=True, kw_only=True)
+class Arm:
+    """One arm of one point: its sockets, where they arrive, and what sends on them."""
+
+    point: Point
+    name: str
+    mode: Mode
+    options: Options
+    flows: list[Flow]
+    cpus: set[int]
+    indices: range  # of its receiving sockets
+    send: Callable[..., Counts] | None = None
+    shape: Shape | None = None
+
+    @property
+    def batch(self) -> int:
+        """Requests per submit."""
+        return self.point.arm_batch(self.name)
+
+    def drops(self) -> int:
+        """Return datagrams dropped at its receiving sockets so far."""
+        return sum(flow.drops() for flow in self.flows)
+
+    def datagrams(self, requests: int) -> int | None:
+        """Return the UDP datagrams that so many requests made; None over TCP."""
+        if self.point.protocol is not Protocol.UDP:
+            return None
+        if self.options.cork:
+            return requests // self.batch
+        if self.options.more > 1:
+            return requests // self.options.more
+        if self.options.segment:
+            return requests * -(-self.point.io_size_bytes // self.options.segment)
+        return requests
+
+
+def _up(path: Path, families: set[int]) -> Route:
+    """Build the path; whatever the kernel refuses of it is a missing capability."""
+    try:
+        return up(path, families)
+    except (NetlinkError, OSError) as error:
+        raise CapabilityError(f"path {path} cannot be built here: {error}") from None
+
+
+class Station:
+    """The arms of one path: sockets, rings, buffers and the receiver are set up.
+
+    Args:
+        plan: what is measured.
+        path: the path; its points of the plan are made ready.
+        cpus: (sender's CPU, receiver's CPU).
+
+    Raises:
+        CapabilityError: the path, a mode or an option cannot be had here.
+        SendError: a ring or a registration was refused.
+
+    """
+
+    def __init__(self, plan: Plan, path: Path, cpus: tuple[int, int]) -> None:
+        self.plan = plan
+        self.cpus = cpus
+        self.points = tuple(point for point in plan.points if point.path is path)
+        self.route = _up(path, {point.family for point in self.points})
+        self.report_usage = plan.report_usage and probe.support().report_usage
+        self._all_cpus = os.sched_getaffinity(0)
+        self._closers: list[Callable[[], None]] = []
+        self.arms: dict[str, dict[str, Arm]] = {}
+        arms = list(self._lay_out())
+        self._probe({arm.mode for arm in arms})
+        self.receiver = self._start_receiver(arms)
+        self._pinned: set[int] = set()
+        self._pin({cpus[0]})
+        self._rings: dict[RingSetup, Ring] = {}
+        for ring_setup, sharing in _by_setup(arms, cpus[1]).items():
+            self._open(ring_setup, sharing)
+        self.facts = self._facts()
+
+    def _lay_out(self) -> Iterator[Arm]:
+        """Open the sockets of all arms, one after the other."""
+        index = 0
+        for point in self.points:
+            for name in point.arms:
+                options = point.options(name)
+                count = options.flows * options.threads
+                arm = Arm(
+                    point=point,
+                    name=name,
+                    mode=arm_mode(name),
+                    options=options,
+                    flows=[self.route.open(point, name) for _ in range(count)],
+                    cpus=self._arm_cpus(options, name),
+                    indices=range(index, index + count),
+                )
+                index += count
+                self.arms.setdefault(point.name, {})[name] = arm
+                yield arm
+
+    def _arm_cpus(self, options: Options, name: str) -> set[int]:
+        if options.cpu == "auto":
+            return {self.cpus[0]}
+        if options.cpu == "any":
+            return self._all_cpus
+        if int(options.cpu) not in self._all_cpus:
+            raise InputError(
+                f"{name}: CPU {options.cpu} may not be used here; "
+                f"use one of: {', '.join(map(str, sorted(self._all_cpus)))}"
+            )
+        return {int(options.cpu)}
+
+    def _probe(self, modes: set[Mode]) -> None:
+        for mode in sorted(modes):
+            probe.mode(mode)
+
+    def _start_receiver(self, arms: list[Arm]) -> Receiver | None:
+        if not self.route.live:
+            return None
+        sockets = [
+            (flow.receiving.fileno(), unit_bytes(arm.options, arm.point.io_size_bytes))
+            for arm in arms
+            for flow in arm.flows
+            if flow.receiving
+        ]
+        return Receiver(
+            [fd for fd, _ in sockets],
+            units=[unit for _, unit in sockets],
+            cpu=self.cpus[1],
+            die_with_parent=namespace.die_with_parent,
+        )
+
+    def _open(self, ring_setup: RingSetup, sharing: list[Arm]) -> None:
+        """Make one ring, and on it the senders of the arms that share it."""
+        alone = [arm for arm in sharing if arm.options.threads == 1]
+        for arm in sharing:
+            arm.shape = self._shape(arm)
+        if alone:
+            area = max(arm.shape.area_bytes for arm in alone if arm.shape)
+            sockets = [flow.sending.fileno() for arm in alone for flow in arm.flows]
+            ring = Ring(sockets, ring_setup.holding(area))
+            self._closers.append(ring.close)
+            self._rings[ring_setup] = ring
+            first = 0
+            for arm in alone:
+                arm.send = self._sender(ring, first, arm, arm.flows, 0).slice
+                first += len(arm.flows)
+        for arm in sharing:
+            if arm.options.threads > 1:
+                team = Team(
+                    [
+                        partial(self._join, ring_setup, arm, number)
+                        for number in range(arm.options.threads)
+                    ]
+                )
+                self._closers.append(team.close)
+                arm.send = team.slice
+
+    def _shape(self, arm: Arm) -> Shape:
+        return Shape(
+            mode=arm.mode,
+            io_size_bytes=arm.point.io_size_bytes,
+            batch=arm.batch,
+            options=arm.options,
+            what=f"{arm.name} on {arm.point.name}",
+        )
+
+    def _join(
+        self, ring_setup: RingSetup, arm: Arm, number: int
+    ) -> tuple[Sender, Callable[[], None]]:
+        """Make the sender of one thread of a team, in that thread."""
+        assert arm.shape
+        if arm.options.cpu == "auto":
+            cpus = sorted(self._all_cpus, reverse=True)
+            os.sched_setaffinity(0, {cpus[number % len(cpus)]})
+        else:
+            os.sched_setaffinity(0, arm.cpus)
+        flows = arm.flows[number * arm.options.flows : (number + 1) * arm.options.flows]
+        ring = Ring(
+            [flow.sending.fileno() for flow in flows],
+            ring_setup.holding(arm.shape.area_bytes),
+        )
+        return self._sender(ring, 0, arm, flows, number), ring.close
+
+    def _sender(
+        self, ring: Ring, first: int, arm: Arm, flows: list[Flow], number: int
+    ) -> Sender:
+        seed = self.plan.seed * 1_000_003 + arm.indices.start + number
+        sender = Sender(
+            ring,
+            first,
+            mode=arm.mode,
+            io_size_bytes=arm.point.io_size_bytes,
+            batch=arm.batch,
+            options=arm.options,
+            seed=seed % (1 << 61) + 1,
+            report_usage=self.report_usage,
+            address=flows[0].address if arm.options.addressed else b"",
+            where=f"over {arm.point.protocol} on {arm.point.path}",
+        )
+        if arm.options.cork:
+            sender.cork(*flows[0].cork)
+        return sender
+
+    def _facts(self) -> dict[str, Any]:
+        arms = [arm for arms in self.arms.values() for arm in arms.values()]
+        ring = next(iter(self._rings.values())) if self._rings else None
+        sending, receiving = self.cpus
+        return {
+            **self.route.facts,
+            "sender_cpu": sending,
+            "receiver": "process" if self.receiver else None,
+            "receiver_cpu": receiving if self.receiver else None,
+            "sender": {
+                "ring_flags": list(ring.facts.setup_flags) if ring else [],
+                "sq_entries": ring.facts.sq_entries if ring else 0,
+                "cq_entries": ring.facts.cq_entries if ring else 0,
+                "registered_file": True,
+                "registered_ring": ring.facts.registered_ring if ring else False,
+                "report_usage": self.report_usage,
+                "notification_lag": {
+                    name: shape.lag
+                    for name, arms in self.arms.items()
+                    if (shape := arms[BASELINE].shape)
+                },
+                "sndbuf_bytes": arms[0].flows[0].sndbuf_bytes(),
+            },
+        }
+
+    def _pin(self, cpus: set[int]) -> None:
+        if cpus != self._pinned:
+            os.sched_setaffinity(0, cpus)
+            self._pinned = cpus
+
+    def block(
+        self, point: Point, order: list[str], number: int
+    ) -> list[dict[str, Any]]:
+        """Run one block: one slice of each arm of `point` in the given order.
+
+        Raises:
+            SendError: a request failed.
+            MeasureError: a rule was broken that is checked; the message names the
+                arm and the point.
+
+        """
+        arms = self.arms[point.name]
+        return [
+            self._sample(arms[name], number, position)
+            for position, name in enumerate(order)
+        ]
+
+    def _sample(self, arm: Arm, block: int, position: int) -> dict[str, Any]:
+        assert arm.send
+        drops_before = arm.drops()
+        tally_before, softirq_before = self._tally(arm), host.softirq_ns(self.cpus)
+        usage_before = self.receiver.usage() if self.receiver else None
+        self._pin(arm.cpus)
+        counts = arm.send(warmup_ns=self.plan.warmup_ns, budget_ns=self.plan.slice_ns)
+        drops = self._settle(arm, counts, drops_before, tally_before)
+        usage = self.receiver.usage() if self.receiver else None
+        tally, softirq = self._tally(arm) - tally_before, host.softirq_ns(self.cpus)
+        self._check_payload(arm, tally)
+        live, udp = self.receiver is not None, arm.point.protocol is Protocol.UDP
+        known = self.report_usage and arm.options.report_usage
+        asked = known or arm.mode is Mode.MSG_ZEROCOPY
+        return {
+            **arm.point.factors,
+            "block": block,
+            "position": position,
+            "arm": arm.name,
+            "mode": str(arm.mode),
+            "options": opts.spell(arm.options.changed()),
+            **{name: counts[name] for name in _STORED_COUNTS},
+            "copied": counts["copied"] if asked else None,
+            "datagrams": arm.datagrams(counts["requests"]),
+            "errors": _errors(counts["errors"]),
+            "latency": _histogram(counts["latency"]),
+            "softirq_sender_ns": softirq[0] - softirq_before[0],
+            "softirq_receiver_ns": softirq[1] - softirq_before[1],
+            "received_bytes": tally.bytes if live else None,
+            "received": tally.received if live and udp else None,
+            "receiver_drops": drops if live and udp else None,
+            "receiver_cpu_user_ns": (
+                usage.cpu_user_ns - usage_before.cpu_user_ns
+                if usage and usage_before
+                else None
+            ),
+            "receiver_cpu_sys_ns": (
+                usage.cpu_sys_ns - usage_before.cpu_sys_ns
+                if usage and usage_before
+                else None
+            ),
+            "receiver_switches": (
+                usage.switches - usage_before.switches
+                if usage and usage_before
+                else None
+            ),
+            "corrupt": tally.corrupt if arm.options.verify else None,
+            "disordered": tally.disordered if arm.options.verify else None,
+        }
+
+    def _tally(self, arm: Arm) -> Tally:
+        found = Tally()
+        if self.receiver:
+            for index in arm.indices:
+                found += self.receiver.tally(index)
+        return found
+
+    def _settle(
+        self, arm: Arm, counts: Counts, drops_before: int, before: Tally
+    ) -> int:
+        """Wait until the receiver took what was sent; return the datagrams dropped.
+
+        So no slice works off what the slice before it sent. Over TCP nothing may
+        be missing; over UDP what is missing beyond the socket's own drops was
+        dropped on the way, and shows as the difference of two stored columns.
+        """
+        if not self.receiver:
+            return 0
+        size = arm.point.io_size_bytes
+        datagrams = arm.datagrams(counts["requests"])
+        if datagrams:
+            size = max(1, size * counts["requests"] // datagrams)
+
+        def lost() -> int:
+            return (arm.drops() - drops_before) * size
+
+        protocol = arm.point.protocol
+        all_there = self.receiver.await_bytes(
+            arm.indices,
+            before.bytes + counts["sent_total_bytes"],
+            lost=lost if protocol is Protocol.UDP else lambda: 0,
+            deadline_s=CATCH_UP_S[protocol],
+        )
+        if not all_there and protocol is Protocol.TCP:
+            now = self._tally(arm).bytes
+            raise MeasureError(
+                f"{arm.name} on {arm.point.name}: {counts['sent_total_bytes']} B sent "
+                f"but {now - before.bytes} B received over tcp"
+            )
+        return arm.drops() - drops_before
+
+    def _check_payload(self, arm: Arm, tally: Tally) -> None:
+        """Raise MeasureError when verified payload is not what was sent."""
+        if tally.corrupt and not arm.options.reorder:
+            raise MeasureError(
+                f"{arm.name} on {arm.point.name}: {tally.corrupt} units arrived with "
+                "other bytes than were sent"
+            )
+
+    def close(self) -> None:
+        """Close the rings and stop the receiver."""
+        for close in reversed(self._closers):
+            close()
+        if self.receiver:
+            self.receiver.close()
+
+
+def _by_setup(arms: list[Arm], other_cpu: int) -> dict[RingSetup, list[Arm]]:
+    """Return the arms by the ring that they need."""
+    found: dict[RingSetup, list[Arm]] = {}
+    for arm in arms:
+        named = arm.options.sqpoll_cpu
+        cpu = {"auto": other_cpu, "any": -1}.get(named)
+        ring_setup = RingSetup.of(
+            arm.options, sqpoll_cpu=int(named) if cpu is None else cpu
+        )
+        found.setdefault(ring_setup, []).append(arm)
+    return found
+
+
+def _errors(counts: dict[int, int]) -> str:
+    return " ".join(f"{errno_name(n)}:{count}" for n, count in sorted(counts.items()))
+
+
+def _histogram(latency: list[int] | None) -> str | None:
+    if latency is None:
+        return None
+    return " ".join(
+        f"{floor}:{count}"
+        for floor, count in zip(LATENCY_FLOORS_NS, latency, strict=True)
+        if count
+    )
+
+
+_STORED_COUNTS = (
+    "started_ns",
+    "elapsed_ns",
+    "drain_ns",
+    "requests",
+    "bytes",
+    "zc_requests",
+    "notifications",
+    "ranges",
+    "failed_notifications",
+    "outstanding",
+    "eagain",
+    "short_sends",
+    "failed",
+    "cq_overflow",
+    "submits",
+    "cpu_user_ns",
+    "cpu_sys_ns",
+    "switches_voluntary",
+    "switches_forced",
+    "sent_total_bytes",
+)

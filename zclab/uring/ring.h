@@ -1,0 +1,164 @@
+/* What the C files of the shim share; Python sees only shim.h. */
+#ifndef ZCLAB_RING_H
+#define ZCLAB_RING_H
+
+#include <liburing.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "shim.h"
+
+/* Kernel ABI; newer than the oldest liburing that zclab builds with. */
+#ifndef IORING_SEND_ZC_REPORT_USAGE
+#define IORING_SEND_ZC_REPORT_USAGE (1U << 3)		/* 6.2 */
+#endif
+#ifndef IORING_NOTIF_USAGE_ZC_COPIED
+#define IORING_NOTIF_USAGE_ZC_COPIED (1U << 31)		/* 6.2 */
+#endif
+#ifndef IORING_SEND_VECTORIZED
+#define IORING_SEND_VECTORIZED (1U << 5)		/* 6.17 */
+#endif
+
+#define STALL_NS 5000000000ull	/* nothing completes for so long: it is stuck */
+#define STOP_POLL_NS 20000000	/* a wait looks at *stop so often */
+#define STOP_GRACE_NS 60000000	/* *stop set: notifications may still take so long */
+
+/* Life of a slot; the order is the two-CQE contract. */
+enum slot_state {
+	SLOT_FREE,
+	SLOT_SENT,		/* waits for its completion */
+	SLOT_DUE,		/* completed; its notification is outstanding */
+	SLOT_DUE_FAILED,	/* the same, of a request that failed */
+};
+
+struct slot {
+	uint8_t state;
+	uint8_t zerocopy;
+	uint8_t timed;		/* sent after the warm-up: its notification counts */
+	uint64_t completed_ns;	/* only with latency */
+};
+
+/* A message as sendmsg(2) takes it. It must live until the kernel read it. */
+struct message {
+	struct msghdr header;
+	struct iovec pieces[ZCLAB_IOVECS_MAX];
+};
+
+/* What a file of the ring remembers from slice to slice. */
+struct file {
+	int fd;
+	uint64_t units;		/* units stamped so far */
+	uint32_t zerocopy_next;	/* MSG_ZEROCOPY: number of the next send */
+	uint32_t zerocopy_timed; /* of the first send after the warm-up */
+	uint32_t outstanding;	/* of those not notified yet */
+};
+
+struct zclab_ring {
+	struct io_uring ring;
+	struct zclab_send send;		/* of the slice that runs */
+	struct zclab_counts n;
+	const uint64_t *stop;
+	char *area;			/* all buffers */
+	uint64_t area_bytes;		/* usable */
+	void *mapped;			/* what to unmap; holds the area */
+	uint64_t mapped_bytes;
+	uint64_t draw;
+	unsigned int zc_flags;
+	unsigned int msg_flags;
+	bool timed;			/* the warm-up is over */
+	bool sqpoll;
+	unsigned int awaiting;		/* requests without a completion */
+	unsigned int outstanding;	/* notifications due */
+	unsigned int flow;		/* next of the arm's files */
+	unsigned int buffer;		/* next of the arm's buffers */
+	unsigned int since_drain;	/* MSG_ZEROCOPY sends since the last look */
+	unsigned int deck_size;
+	uint8_t deck[ZCLAB_WEIGHTS_MAX]; /* mode mixed draws from it */
+	unsigned int file_count;
+	struct file *files;
+	struct message *messages;	/* one per slot */
+	unsigned int free_count;
+	uint16_t free_slots[ZCLAB_SLOTS];
+	struct slot slots[ZCLAB_SLOTS];
+};
+
+static inline uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static inline bool stopping(const struct zclab_ring *s)
+{
+	return s->stop && __atomic_load_n(s->stop, __ATOMIC_RELAXED);
+}
+
+static inline int breach(struct zclab_ring *s, int which)
+{
+	s->n.breach = which;
+	return -EPROTO;
+}
+
+/* The next buffer of the arm, in turn. */
+static inline char *next_buffer(struct zclab_ring *s)
+{
+	char *at = s->area + s->send.buffer_offset + s->send.buffer_stride * s->buffer;
+
+	if (++s->buffer == s->send.buffers)
+		s->buffer = 0;
+	return at;
+}
+
+static inline struct file *next_file(struct zclab_ring *s)
+{
+	struct file *file = &s->files[s->send.file + s->flow];
+
+	if (++s->flow == s->send.flows)
+		s->flow = 0;
+	return file;
+}
+
+static inline unsigned int more_flag(const struct zclab_ring *s, unsigned int i)
+{
+	return (i + 1) % s->send.more ? MSG_MORE : 0;
+}
+
+/*
+ * Verified payload: every unit begins with its number on that file, and the other
+ * bytes count up from there, so any byte out of place shows.
+ */
+static inline unsigned char unit_byte(uint64_t number, unsigned int at)
+{
+	return at < sizeof(number) ? (unsigned char)(number >> (8 * at)) :
+				     (unsigned char)(number + at);
+}
+
+static inline void stamp(struct zclab_ring *s, struct file *file, char *payload)
+{
+	unsigned int at, done;
+
+	for (done = 0; done < s->send.io_size_bytes; done += s->send.unit_bytes) {
+		uint64_t number = file->units++;
+
+		for (at = 0; at < s->send.unit_bytes &&
+			     done + at < s->send.io_size_bytes; at++)
+			payload[done + at] = (char)unit_byte(number, at);
+	}
+}
+
+void fill_message(struct zclab_ring *s, struct message *message, char *payload);
+void take_result(struct zclab_ring *s, int res, bool zerocopy);
+
+/* syscall.c: the loop without the ring. */
+int syscall_send(struct zclab_ring *s);
+int syscall_drain(struct zclab_ring *s);
+
+/* ring.c */
+int open_ring(const struct zclab_setup *setup, struct io_uring *ring,
+	      unsigned int *flags);
+
+#endif

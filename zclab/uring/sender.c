@@ -1,0 +1,677 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The sending loop. It counts and times; whatever needs a decision or a statistic
+ * is Python's business.
+ */
+#define _GNU_SOURCE /* RUSAGE_THREAD */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "ring.h"
+
+#define SPIN_NS 100000		/* SQPOLL: look so long before sleeping */
+#define SQ_SLEEP_NS 1000000000	/* SQPOLL: await its thread's sleep at most */
+
+static uint64_t timeval_ns(const struct timeval *tv)
+{
+	return (uint64_t)tv->tv_sec * 1000000000u + (uint64_t)tv->tv_usec * 1000u;
+}
+
+/* ---- the modes ------------------------------------------------------------ */
+
+/* Everything that a preparation may need. */
+struct request {
+	struct zclab_ring *s;
+	struct io_uring_sqe *sqe;
+	struct message *message;
+	char *payload;
+	int file;		/* index or descriptor */
+	int flags;		/* MSG_* */
+};
+
+static void address(const struct request *r)
+{
+	const struct zclab_send *send = &r->s->send;
+
+	if (send->address_bytes)
+		io_uring_prep_send_set_addr(r->sqe, (const void *)send->address,
+					    (uint16_t)send->address_bytes);
+}
+
+static void prep_send(const struct request *r)
+{
+	io_uring_prep_send(r->sqe, r->file, r->payload, r->s->send.io_size_bytes,
+			   r->flags);
+	address(r);
+}
+
+static void prep_send_zc(const struct request *r)
+{
+	io_uring_prep_send_zc(r->sqe, r->file, r->payload, r->s->send.io_size_bytes,
+			      r->flags, r->s->zc_flags);
+	address(r);
+}
+
+static void prep_send_zc_fixed(const struct request *r)
+{
+	io_uring_prep_send_zc_fixed(r->sqe, r->file, r->payload,
+				    r->s->send.io_size_bytes, r->flags,
+				    r->s->zc_flags, 0);
+	address(r);
+}
+
+static void prep_sendmsg(const struct request *r)
+{
+	fill_message(r->s, r->message, r->payload);
+	io_uring_prep_sendmsg(r->sqe, r->file, &r->message->header,
+			      (unsigned int)r->flags);
+}
+
+static void prep_sendmsg_zc(const struct request *r)
+{
+	prep_sendmsg(r);
+	r->sqe->opcode = IORING_OP_SENDMSG_ZC;
+	r->sqe->ioprio = (uint16_t)r->s->zc_flags;
+}
+
+static void prep_sendmsg_zc_fixed(const struct request *r)
+{
+	prep_sendmsg_zc(r);
+	r->sqe->ioprio |= IORING_RECVSEND_FIXED_BUF;
+	r->sqe->buf_index = 0;
+}
+
+static void prep_send_vec(const struct request *r)
+{
+	fill_message(r->s, r->message, r->payload);
+	io_uring_prep_send(r->sqe, r->file, r->message->pieces,
+			   r->message->header.msg_iovlen, r->flags);
+	r->sqe->ioprio |= IORING_SEND_VECTORIZED;
+	address(r);
+}
+
+static void prep_send_zc_vec(const struct request *r)
+{
+	fill_message(r->s, r->message, r->payload);
+	io_uring_prep_send_zc(r->sqe, r->file, r->message->pieces,
+			      r->message->header.msg_iovlen, r->flags,
+			      r->s->zc_flags | IORING_SEND_VECTORIZED);
+	address(r);
+}
+
+static const struct op {
+	void (*prepare)(const struct request *r);
+	bool zerocopy;
+} ops[ZCLAB_OPS] = {
+	[ZCLAB_SEND] = { prep_send, false },
+	[ZCLAB_SENDMSG] = { prep_sendmsg, false },
+	[ZCLAB_SEND_VEC] = { prep_send_vec, false },
+	[ZCLAB_SEND_ZC] = { prep_send_zc, true },
+	[ZCLAB_SEND_ZC_FIXED] = { prep_send_zc_fixed, true },
+	[ZCLAB_SEND_ZC_VEC] = { prep_send_zc_vec, true },
+	[ZCLAB_SENDMSG_ZC] = { prep_sendmsg_zc, true },
+	[ZCLAB_SENDMSG_ZC_FIXED] = { prep_sendmsg_zc_fixed, true },
+};
+
+/* Splits the payload into equal pieces, the last one as long as is left. */
+void fill_message(struct zclab_ring *s, struct message *message, char *payload)
+{
+	unsigned int i, size = s->send.io_size_bytes, pieces = s->send.iovecs;
+	unsigned int length = size / pieces;
+
+	memset(&message->header, 0, sizeof(message->header));
+	message->header.msg_iov = message->pieces;
+	message->header.msg_iovlen = pieces;
+	if (s->send.address_bytes) {
+		message->header.msg_name = s->send.address;
+		message->header.msg_namelen = s->send.address_bytes;
+	}
+	for (i = 0; i < pieces; i++) {
+		message->pieces[i].iov_base = payload + (size_t)i * length;
+		message->pieces[i].iov_len = length;
+	}
+	message->pieces[pieces - 1].iov_len += size - length * pieces;
+}
+
+/* ---- what comes back ------------------------------------------------------ */
+
+static void count_error(struct zclab_ring *s, int number)
+{
+	unsigned int i;
+
+	for (i = 0; i < ZCLAB_ERRORS; i++) {
+		if (!s->n.errors[i])
+			s->n.errors[i] = number;
+		if (s->n.errors[i] == number) {
+			s->n.error_counts[i]++;
+			break;
+		}
+	}
+	s->n.failed++;
+}
+
+void take_result(struct zclab_ring *s, int res, bool zerocopy)
+{
+	if (res >= 0) {
+		s->n.requests++;
+		s->n.bytes += (uint64_t)res;
+		s->n.zc_requests += zerocopy;
+		if ((unsigned int)res < s->send.io_size_bytes)
+			s->n.short_sends++;
+	} else if (res == -EAGAIN) {
+		s->n.eagain++;
+	} else {
+		count_error(s, -res);
+	}
+}
+
+static void release(struct zclab_ring *s, unsigned int index)
+{
+	s->slots[index].state = SLOT_FREE;
+	s->free_slots[s->free_count++] = (uint16_t)index;
+}
+
+uint64_t zclab_latency_floor_ns(unsigned int bucket)
+{
+	if (bucket < 8)
+		return bucket < 4 ? bucket : 4; /* 4 to 7 are never filled */
+	return (uint64_t)(4 + bucket % 4) << (bucket / 4 - 2);
+}
+
+/* Four buckets to the octave: the two bits after the leading one tell them apart. */
+static unsigned int latency_bucket(uint64_t ns)
+{
+	unsigned int octave, bucket;
+
+	if (ns < 4)
+		return (unsigned int)ns;
+	octave = 63 - (unsigned int)__builtin_clzll(ns);
+	bucket = 4 * octave + (unsigned int)(ns >> (octave - 2)) % 4;
+	return bucket < ZCLAB_LATENCY_BUCKETS ? bucket : ZCLAB_LATENCY_BUCKETS - 1;
+}
+
+static int take_notification(struct zclab_ring *s, unsigned int index,
+			     const struct io_uring_cqe *cqe, uint64_t now)
+{
+	struct slot *slot = &s->slots[index];
+
+	if (cqe->flags & IORING_CQE_F_MORE)
+		return breach(s, ZCLAB_BREACH_NOTIFICATION_MORE);
+	switch (slot->state) {
+	case SLOT_SENT:
+		return breach(s, ZCLAB_BREACH_NOTIFICATION_FIRST);
+	case SLOT_DUE:
+		if (!slot->timed)
+			break;
+		s->n.notifications++;
+		/* The man page calls res a byte count; it is a flag (notif.c). */
+		if ((uint32_t)cqe->res & IORING_NOTIF_USAGE_ZC_COPIED)
+			s->n.copied++;
+		if (s->send.latency)
+			s->n.latency[latency_bucket(now - slot->completed_ns)]++;
+		break;
+	case SLOT_DUE_FAILED:
+		/* Failed sends notify too, always flagged copied: kept apart. */
+		s->n.failed_notifications++;
+		break;
+	default:
+		return breach(s, ZCLAB_BREACH_NOTIFICATION_TWICE);
+	}
+	s->outstanding--;
+	release(s, index);
+	return 0;
+}
+
+static int take_completion(struct zclab_ring *s, unsigned int index,
+			   const struct io_uring_cqe *cqe, uint64_t now)
+{
+	struct slot *slot = &s->slots[index];
+
+	if (slot->state != SLOT_SENT)
+		return breach(s, ZCLAB_BREACH_COMPLETION_TWICE);
+	s->awaiting--;
+	/* Whether a notification follows is told by F_MORE, never by res. */
+	if (cqe->flags & IORING_CQE_F_MORE) {
+		if (!slot->zerocopy)
+			return breach(s, ZCLAB_BREACH_PLAIN_MORE);
+		slot->state = cqe->res < 0 ? SLOT_DUE_FAILED : SLOT_DUE;
+		slot->completed_ns = now;
+		s->outstanding++;
+	} else {
+		release(s, index);
+	}
+	take_result(s, cqe->res, slot->zerocopy);
+	return 0;
+}
+
+/* Takes every CQE that is in the ring now. */
+static int reap(struct zclab_ring *s)
+{
+	struct io_uring_cqe *cqe;
+	unsigned int head, taken = 0;
+	uint64_t now = 0;
+	int err = 0;
+
+	/* What does not fit waits in the kernel, which costs time (5.5). */
+	if (io_uring_cq_has_overflow(&s->ring))
+		s->n.cq_overflow++;
+	if (s->send.latency)
+		now = now_ns();
+	io_uring_for_each_cqe(&s->ring, head, cqe) {
+		taken++;
+		if (cqe->user_data >= ZCLAB_SLOTS) {
+			err = breach(s, ZCLAB_BREACH_UNKNOWN_REQUEST);
+			break;
+		}
+		if (cqe->flags & IORING_CQE_F_NOTIF)
+			err = take_notification(s, (unsigned int)cqe->user_data, cqe,
+						now);
+		else
+			err = take_completion(s, (unsigned int)cqe->user_data, cqe,
+					      now);
+		if (err)
+			break;
+	}
+	io_uring_cq_advance(&s->ring, taken);
+	return err;
+}
+
+/* SQPOLL: the work goes on elsewhere, so looking is cheaper than sleeping. */
+static bool spun(struct zclab_ring *s)
+{
+	uint64_t end = now_ns() + SPIN_NS;
+
+	do {
+		if (io_uring_cq_ready(&s->ring))
+			return true;
+	} while (now_ns() < end);
+	return false;
+}
+
+/*
+ * Waits for at least one CQE; -ETIME when none comes for STALL_NS, -ECANCELED when
+ * *stop is set while it waits.
+ */
+static int wait_and_reap(struct zclab_ring *s)
+{
+	struct __kernel_timespec ts = { .tv_nsec = STOP_POLL_NS };
+	struct io_uring_cqe *cqe;
+	uint64_t waited = 0;
+	int err;
+
+	if (s->sqpoll && spun(s))
+		return reap(s);
+	for (;;) {
+		err = io_uring_wait_cqes(&s->ring, &cqe, 1, &ts, NULL);
+		if (err != -ETIME && err != -EINTR)
+			break;
+		waited += STOP_POLL_NS;
+		if (stopping(s) && waited >= STOP_GRACE_NS)
+			return -ECANCELED;
+		if (waited >= STALL_NS)
+			return -ETIME;
+	}
+	return err ? err : reap(s);
+}
+
+/* ---- what goes out -------------------------------------------------------- */
+
+/* xorshift64: cheap enough to be drawn per request. */
+static uint64_t draw(struct zclab_ring *s)
+{
+	uint64_t x = s->draw;
+
+	x ^= x << 13;
+	x ^= x >> 7;
+	x ^= x << 17;
+	s->draw = x;
+	return x;
+}
+
+static void prepare(struct zclab_ring *s, unsigned int i)
+{
+	unsigned int index = s->free_slots[--s->free_count];
+	struct slot *slot = &s->slots[index];
+	struct file *file = &s->files[s->send.file + s->flow];
+	const struct op *op;
+	struct request r = {
+		.s = s,
+		.sqe = io_uring_get_sqe(&s->ring),
+		.message = &s->messages[index],
+		.file = s->send.registered_file ? (int)(s->send.file + s->flow) :
+						  file->fd,
+		.flags = (int)s->msg_flags,
+	};
+
+	if (s->send.flows > 1)
+		next_file(s);
+	if (s->send.more > 1)
+		r.flags |= (int)more_flag(s, i);
+	if (s->send.unit_bytes) {
+		/* In a buffer of the slot's own: nobody reads it any more. */
+		r.payload = s->area + s->send.buffer_offset +
+			    s->send.buffer_stride * index;
+		stamp(s, file, r.payload);
+	} else {
+		r.payload = next_buffer(s);
+	}
+	if (s->send.mode == ZCLAB_MIXED)
+		op = &ops[s->deck[draw(s) % s->deck_size]];
+	else
+		op = &ops[s->send.mode];
+	op->prepare(&r);
+	if (s->send.registered_file)
+		io_uring_sqe_set_flags(r.sqe, IOSQE_FIXED_FILE);
+	io_uring_sqe_set_data64(r.sqe, index);
+	slot->state = SLOT_SENT;
+	slot->zerocopy = op->zerocopy;
+	slot->timed = s->timed;
+	s->awaiting++;
+}
+
+static int submit(struct zclab_ring *s)
+{
+	unsigned int left = s->send.batch;
+	int ret, err;
+
+	/* A request that fails in preparation stops a submit short unless the
+	 * ring has SUBMIT_ALL; either way the count is checked. */
+	while (left) {
+		if (s->outstanding >= s->send.lag)
+			ret = io_uring_submit_and_get_events(&s->ring);
+		else
+			ret = io_uring_submit(&s->ring);
+		if (ret == -EINTR)
+			continue;
+		if (ret == -EBUSY || ret == -EAGAIN) {
+			/* The completion queue is full: make room first. */
+			err = wait_and_reap(s);
+			if (err)
+				return err;
+			continue;
+		}
+		if (ret < 0 || (!ret && !s->sqpoll))
+			return ret ? ret : -EIO;
+		s->n.submits++;
+		/* With SQPOLL it is the number that is not consumed yet. */
+		left -= s->sqpoll ? left : (unsigned int)ret;
+	}
+	return 0;
+}
+
+static int cork(struct zclab_ring *s, int on)
+{
+	int fd = s->files[s->send.file].fd;
+
+	if (!s->send.cork_option)
+		return 0;
+	return setsockopt(fd, s->send.cork_level, s->send.cork_option, &on,
+			  sizeof(on)) ? -errno : 0;
+}
+
+static int await_completions(struct zclab_ring *s)
+{
+	int err = reap(s);
+
+	while (!err && s->awaiting)
+		err = wait_and_reap(s);
+	return err;
+}
+
+static int await_notifications(struct zclab_ring *s, unsigned int left)
+{
+	int err = 0;
+
+	while (!err && s->outstanding > left)
+		err = wait_and_reap(s);
+	return err;
+}
+
+static int send_batch(struct zclab_ring *s)
+{
+	unsigned int i;
+	int err, corked;
+
+	/* Unregistered pages stay charged to RLIMIT_MEMLOCK until notified. */
+	err = await_notifications(s, s->send.outstanding_max - s->send.batch);
+	if (!err)
+		err = cork(s, 1);
+	if (err)
+		return err;
+	for (i = 0; i < s->send.batch; i++)
+		prepare(s, i);
+	err = submit(s);
+	if (err)
+		return err;
+	corked = cork(s, 0);	/* what was gathered leaves here, or fails here */
+	err = await_completions(s);
+	if (!err && s->send.drain == ZCLAB_DRAIN_EACH)
+		err = await_notifications(s, 0);
+	return err ? err : corked;
+}
+
+static bool by_syscall(const struct zclab_send *send)
+{
+	return send->mode == ZCLAB_SEND_SYNC || send->mode == ZCLAB_MSG_ZEROCOPY;
+}
+
+/*
+ * Sends until the budget is spent; returns the time it took in *elapsed_ns. With
+ * a bound on the requests the last batch may go beyond it.
+ */
+static int send_for(struct zclab_ring *s, uint64_t budget_ns, uint64_t most,
+		    uint64_t *started_ns, uint64_t *elapsed_ns)
+{
+	bool sync = by_syscall(&s->send);
+	unsigned int sent, step = sync ? 1 : s->send.batch;
+	uint64_t start = now_ns(), passed = 0, tries = 0;
+	bool enough = false;
+	int err = 0;
+
+	while (!err && !enough && passed < budget_ns && !stopping(s)) {
+		for (sent = 0; !err && !enough && sent < s->send.clock_interval;
+		     sent += step) {
+			err = sync ? syscall_send(s) : send_batch(s);
+			if (!err && s->n.failed &&
+			    s->send.on_error == ZCLAB_ON_ERROR_STOP)
+				err = -s->n.errors[0];
+			tries += step;
+			enough = most && tries >= most;
+		}
+		passed = now_ns() - start;
+	}
+	*started_ns = start;
+	*elapsed_ns = passed;
+	return err;
+}
+
+/* Awaits all that is in flight; the first error is the one that is told. */
+static int drain(struct zclab_ring *s, int err)
+{
+	int late = 0;
+
+	if (err == -ECANCELED || err == -EPROTO)
+		return err;	/* it was waited for; or the slots are unsure */
+	if (by_syscall(&s->send)) {
+		late = syscall_drain(s);
+	} else {
+		late = s->awaiting ? await_completions(s) : 0;
+		if (!late)
+			late = await_notifications(s, 0);
+	}
+	return err ? err : late;
+}
+
+/* Without this the kernel's thread would spin on into the next slice. */
+static void await_sqpoll_sleep(struct zclab_ring *s)
+{
+	static const struct timespec pause = { .tv_nsec = 200000 };
+	uint64_t end = now_ns() + SQ_SLEEP_NS;
+
+	while (!(__atomic_load_n(s->ring.sq.kflags, __ATOMIC_ACQUIRE) &
+		 IORING_SQ_NEED_WAKEUP) && now_ns() < end)
+		nanosleep(&pause, NULL);
+}
+
+static void await_start(uint64_t at)
+{
+	struct timespec ts = {
+		.tv_sec = (time_t)(at / 1000000000u),
+		.tv_nsec = (long)(at % 1000000000u),
+	};
+
+	if (at)
+		clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL);
+}
+
+static bool valid_buffers(const struct zclab_ring *s, const struct zclab_send *send)
+{
+	uint64_t last;
+
+	if (!send->buffers || send->buffers > s->area_bytes ||
+	    send->buffer_offset > s->area_bytes || send->buffer_stride > s->area_bytes ||
+	    send->io_size_bytes > s->area_bytes)
+		return false;
+	last = (send->buffers - 1) * send->buffer_stride;
+	if (last / send->buffers > send->buffer_stride)
+		return false;
+	return last <= s->area_bytes &&
+	       send->buffer_offset + last + send->io_size_bytes <= s->area_bytes;
+}
+
+static bool valid_mode(const struct zclab_send *send)
+{
+	return (send->mode >= 0 && send->mode < ZCLAB_OPS) ||
+	       send->mode == ZCLAB_MIXED || by_syscall(send);
+}
+
+static bool valid_stamps(const struct zclab_send *send)
+{
+	if (!send->unit_bytes)
+		return true;
+	/* Each request in flight needs a buffer of its own to be stamped in. */
+	return send->unit_bytes >= ZCLAB_UNIT_BYTES_MIN &&
+	       send->io_size_bytes % send->unit_bytes == 0 &&
+	       (by_syscall(send) || send->buffers >= send->outstanding_max);
+}
+
+static bool valid(const struct zclab_ring *s, const struct zclab_send *send)
+{
+	return valid_mode(send) && send->batch >= 1 &&
+	       send->batch <= ZCLAB_BATCH_MAX &&
+	       (by_syscall(send) || send->batch <= s->ring.sq.ring_entries) &&
+	       send->io_size_bytes >= 1 && send->io_size_bytes <= INT32_MAX &&
+	       send->iovecs >= 1 && send->iovecs <= ZCLAB_IOVECS_MAX &&
+	       send->flows >= 1 && send->flows <= s->file_count &&
+	       send->file <= s->file_count - send->flows &&
+	       send->outstanding_max >= send->batch &&
+	       send->outstanding_max <= ZCLAB_SLOTS &&
+	       send->address_bytes <= ZCLAB_ADDRESS_BYTES &&
+	       send->more >= 1 && send->seed && valid_buffers(s, send) &&
+	       valid_stamps(send);
+}
+
+/* Lays out the draw of mode mixed; false when its weights are out of range. */
+static bool shuffle(struct zclab_ring *s)
+{
+	unsigned int op, i;
+
+	s->deck_size = 0;
+	for (op = 0; op < ZCLAB_OPS; op++)
+		for (i = 0; i < s->send.weights[op]; i++) {
+			if (s->deck_size == ZCLAB_WEIGHTS_MAX)
+				return false;
+			s->deck[s->deck_size++] = (uint8_t)op;
+		}
+	return s->send.mode != ZCLAB_MIXED || s->deck_size;
+}
+
+static bool start_slice(struct zclab_ring *s, const struct zclab_send *send,
+			const uint64_t *stop)
+{
+	unsigned int i;
+
+	/* A slice that could not be drained left requests in flight. */
+	if (!valid(s, send) || s->awaiting || s->outstanding)
+		return false;
+	s->send = *send;
+	if (!shuffle(s))
+		return false;
+	s->stop = stop;
+	s->draw = send->seed;
+	s->zc_flags = send->report_usage ? IORING_SEND_ZC_REPORT_USAGE : 0;
+	s->msg_flags = (send->waitall ? MSG_WAITALL : 0) | (send->eor ? MSG_EOR : 0);
+	s->timed = false;
+	s->flow = s->buffer = s->since_drain = 0;
+	/* Only so many slots as may be outstanding: a stamped request finds its
+	 * buffer by its slot. The next to be taken is the last one given back. */
+	s->free_count = 0;
+	for (i = send->outstanding_max; i-- > 0; )
+		release(s, i);
+	memset(&s->n, 0, sizeof(s->n));
+	return true;
+}
+
+/* The warm-up is over: forget its counts, and note where the timed sends begin. */
+static void start_timed(struct zclab_ring *s)
+{
+	unsigned int i;
+
+	memset(&s->n, 0, sizeof(s->n));
+	s->timed = true;
+	for (i = 0; i < s->send.flows; i++) {
+		struct file *file = &s->files[s->send.file + i];
+
+		file->zerocopy_timed = file->zerocopy_next;
+	}
+}
+
+static void take_usage(struct zclab_counts *n, const struct rusage *before,
+		       const struct rusage *after)
+{
+	n->cpu_user_ns = timeval_ns(&after->ru_utime) - timeval_ns(&before->ru_utime);
+	n->cpu_sys_ns = timeval_ns(&after->ru_stime) - timeval_ns(&before->ru_stime);
+	n->switches_voluntary = (uint64_t)(after->ru_nvcsw - before->ru_nvcsw);
+	n->switches_forced = (uint64_t)(after->ru_nivcsw - before->ru_nivcsw);
+}
+
+int zclab_ring_slice(struct zclab_ring *s, const struct zclab_send *send,
+		     const struct zclab_span *span, const uint64_t *stop,
+		     struct zclab_counts *out)
+{
+	struct zclab_counts *n = &s->n;
+	uint64_t warm = 0, warm_bytes = 0, unused, start;
+	struct rusage before, after;
+	int err, who = s->sqpoll ? RUSAGE_SELF : RUSAGE_THREAD;
+
+	memset(out, 0, sizeof(*out));
+	if (!start_slice(s, send, stop))
+		return -EINVAL;
+	await_start(span->start_at_ns);
+	err = send_for(s, span->warmup_ns, 0, &unused, &unused);
+	/* Not drained here: the timed part begins and ends with notifications
+	 * outstanding, so as many are taken inside the clock as are caused. */
+	if (!err) {
+		warm = n->requests;
+		warm_bytes = n->bytes;
+		start_timed(s);
+		getrusage(who, &before);
+		err = send_for(s, span->budget_ns, span->requests_max,
+			       &n->started_ns, &n->elapsed_ns);
+		getrusage(who, &after);
+		take_usage(n, &before, &after);
+	}
+	n->outstanding = s->outstanding;
+	n->stopped = stopping(s);
+	start = now_ns();
+	err = drain(s, err);
+	n->drain_ns = now_ns() - start;
+	if (s->sqpoll)
+		await_sqpoll_sleep(s);
+	n->sent_total = n->requests + warm;
+	n->sent_total_bytes = n->bytes + warm_bytes;
+	*out = *n;
+	return err;
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: MIT
+/*
+ * One sendmsg(2) per request, with and without MSG_ZEROCOPY: what the kernel's own
+ * msg_zerocopy test does. Notifications come from the socket's error queue, as
+ * ranges of request numbers (Documentation/networking/msg_zerocopy.rst).
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <string.h>
+#include <time.h>
+
+#include <linux/errqueue.h> /* wants struct timespec to be there */
+
+#include "ring.h"
+
+#define STOP_POLL_MS (STOP_POLL_NS / 1000000)
+
+#ifndef MSG_ZEROCOPY
+#define MSG_ZEROCOPY 0x4000000
+#endif
+
+/* Numbers wrap: how many of `first` to `last` are not before `from`. */
+static uint32_t count_from(uint32_t first, uint32_t last, uint32_t from)
+{
+	if ((int32_t)(from - first) <= 0)
+		return last - first + 1;
+	if ((int32_t)(from - last) > 0)
+		return 0;
+	return last - from + 1;
+}
+
+static int take_range(struct zclab_ring *s, struct file *file,
+		      const struct sock_extended_err *ee)
+{
+	uint32_t first = ee->ee_info, last = ee->ee_data, timed;
+
+	if ((int32_t)(file->zerocopy_next - last) <= 0 || (int32_t)(last - first) < 0)
+		return breach(s, ZCLAB_BREACH_UNKNOWN_REQUEST);
+	if (last - first + 1 > file->outstanding)
+		return breach(s, ZCLAB_BREACH_NOTIFICATION_TWICE);
+	file->outstanding -= last - first + 1;
+	s->outstanding -= last - first + 1;
+	s->since_drain = 0;
+	timed = s->timed ? count_from(first, last, file->zerocopy_timed) : 0;
+	s->n.ranges++;
+	s->n.notifications += timed;
+	if (ee->ee_code & SO_EE_CODE_ZEROCOPY_COPIED)
+		s->n.copied += timed;
+	return 0;
+}
+
+static int take_error_message(struct zclab_ring *s, struct file *file,
+			      struct msghdr *message)
+{
+	struct cmsghdr *head;
+
+	for (head = CMSG_FIRSTHDR(message); head; head = CMSG_NXTHDR(message, head)) {
+		struct sock_extended_err ee;
+
+		if (!(head->cmsg_level == SOL_IP && head->cmsg_type == IP_RECVERR) &&
+		    !(head->cmsg_level == SOL_IPV6 && head->cmsg_type == IPV6_RECVERR))
+			continue;
+		memcpy(&ee, CMSG_DATA(head), sizeof(ee));
+		if (ee.ee_origin == SO_EE_ORIGIN_ZEROCOPY)
+			return take_range(s, file, &ee);
+	}
+	return 0;
+}
+
+/* Takes all notifications that wait at one socket. */
+static int take_ranges(struct zclab_ring *s, struct file *file)
+{
+	char control[256];
+	int err = 0;
+
+	while (!err) {
+		struct msghdr message = {
+			.msg_control = control,
+			.msg_controllen = sizeof(control),
+		};
+
+		if (recvmsg(file->fd, &message, MSG_ERRQUEUE | MSG_DONTWAIT) < 0)
+			return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+		err = take_error_message(s, file, &message);
+	}
+	return err;
+}
+
+/*
+ * Waits until the socket can be written to, or, without `writing`, until its error
+ * queue has something. 1: so it is; 0: not within STOP_POLL_MS; or -errno.
+ */
+static int ready(const struct file *file, bool writing)
+{
+	struct pollfd poll_fd = { .fd = file->fd, .events = writing ? POLLOUT : 0 };
+	int found = poll(&poll_fd, 1, STOP_POLL_MS);
+
+	if (found < 0)
+		return errno == EINTR ? 0 : -errno;
+	if (poll_fd.revents & POLLNVAL)
+		return -EBADF;
+	return writing ? !!(poll_fd.revents & (POLLOUT | POLLHUP)) :
+			 !!(poll_fd.revents & POLLERR);
+}
+
+static int await_writable(struct zclab_ring *s, struct file *file)
+{
+	bool zerocopy = s->send.mode == ZCLAB_MSG_ZEROCOPY;
+	uint64_t begun = 0;
+	int err;
+
+	for (;;) {
+		err = ready(file, true);
+		if (err)
+			return err < 0 ? err : 0;
+		if (zerocopy) {
+			err = take_ranges(s, file);
+			if (err)
+				return err;
+		}
+		if (!begun)
+			begun = now_ns();
+		if (stopping(s) && now_ns() > begun + STOP_GRACE_NS)
+			return -ECANCELED;
+		if (now_ns() > begun + STALL_NS)
+			return -ETIME;
+	}
+}
+
+/* Sends one request; what the kernel puts off is tried again by the next one. */
+int syscall_send(struct zclab_ring *s)
+{
+	bool zerocopy = s->send.mode == ZCLAB_MSG_ZEROCOPY;
+	struct file *file = next_file(s);
+	struct message *message = &s->messages[0];
+	char *payload = next_buffer(s);
+	ssize_t sent;
+	int err;
+
+	/* A buffer may be stamped anew only when nobody reads it any more. */
+	if (zerocopy && s->outstanding >= s->send.outstanding_max) {
+		err = syscall_drain(s);
+		if (err)
+			return err;
+	}
+	if (s->send.unit_bytes)
+		stamp(s, file, payload);
+	fill_message(s, message, payload);
+	sent = sendmsg(file->fd, &message->header,
+		       MSG_DONTWAIT | MSG_NOSIGNAL |
+		       (int)(s->msg_flags & ~(unsigned int)MSG_WAITALL) |
+		       (zerocopy ? MSG_ZEROCOPY : 0));
+	s->n.submits++;
+	if (sent >= 0) {
+		take_result(s, (int)sent, zerocopy);
+		if (zerocopy) {
+			file->zerocopy_next++;
+			file->outstanding++;
+			s->outstanding++;
+			s->since_drain++;
+		}
+	} else {
+		if (s->send.unit_bytes)	/* unsent: the number is given again */
+			file->units -= s->send.io_size_bytes / s->send.unit_bytes;
+		/* ENOBUFS: notifications fill net.core.optmem_max. */
+		take_result(s, errno == ENOBUFS && zerocopy ? -EAGAIN : -errno,
+			    zerocopy);
+	}
+	if (zerocopy && (s->since_drain >= s->send.lag || sent < 0)) {
+		err = take_ranges(s, file);
+		if (err)
+			return err;
+	}
+	if (zerocopy && s->send.drain == ZCLAB_DRAIN_EACH) {
+		err = syscall_drain(s);
+		if (err)
+			return err;
+	}
+	return await_writable(s, file);
+}
+
+/* Awaits the notifications that are outstanding, socket by socket. */
+int syscall_drain(struct zclab_ring *s)
+{
+	unsigned int i;
+	int err;
+
+	for (i = 0; i < s->send.flows; i++) {
+		struct file *file = &s->files[s->send.file + i];
+		uint64_t begun = now_ns();
+
+		while (file->outstanding) {
+			err = take_ranges(s, file);
+			if (!err && file->outstanding)
+				err = ready(file, false);
+			if (err < 0)
+				return err;
+			if (!file->outstanding)
+				break;
+			if (stopping(s) && now_ns() > begun + STOP_GRACE_NS)
+				return -ECANCELED;
+			if (now_ns() > begun + STALL_NS)
+				return -ETIME;
+		}
+	}
+	return 0;
+}
