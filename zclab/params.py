@@ -55,10 +55,12 @@ class Mode(StrEnum):
         Registered ones are not again. Source: io_uring_enter(2), IORING_OP_SEND_ZC;
         msg_zerocopy.rst.
         """
-        return self.zerocopy and self not in {
-            Mode.SEND_ZC_FIXED,
-            Mode.SENDMSG_ZC_FIXED,
-        }
+        return self.zerocopy and not self.fixed
+
+    @property
+    def fixed(self) -> bool:
+        """Whether requests send from a registered buffer."""
+        return self in {Mode.SEND_ZC_FIXED, Mode.SENDMSG_ZC_FIXED}
 
 
 _PLAIN = frozenset({Mode.SEND, Mode.SENDMSG, Mode.SEND_VEC, Mode.SEND_SYNC})
@@ -259,6 +261,9 @@ def _check_arm(point: Point, arm: str) -> None:
         f"sqpoll excludes taskrun={options.taskrun}: no thread of ours is interrupted; "
         "leave taskrun out": options.sqpoll and options.taskrun in {"coop", "defer"},
         f"batch {batch} does not fit sq={options.sq} entries": batch > options.sq,
+        f"cq={options.cq} is less than sq={options.sq}; the kernel refuses that": (
+            options.cq < options.sq
+        ),
         "cork is for one socket; leave flows out": options.cork and options.flows > 1,
         "verify needs a receiver; use --path veth or lo": options.verify
         and point.path is Path.SINK,

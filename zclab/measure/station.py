@@ -43,6 +43,13 @@ class Arm:
         """Requests per submit."""
         return self.point.arm_batch(self.name)
 
+    @property
+    def fixed(self) -> bool:
+        """Whether it sends from registered memory, at least now and then."""
+        if self.mode is Mode.MIXED:
+            return any(Mode(name).fixed for name in opts.weights(self.options.mix))
+        return self.mode.fixed
+
     def drops(self) -> int:
         """Return datagrams dropped at its receiving sockets so far."""
         return sum(flow.drops() for flow in self.flows)
@@ -159,9 +166,8 @@ class Station:
         for arm in sharing:
             arm.shape = self._shape(arm)
         if alone:
-            area = max(arm.shape.area_bytes for arm in alone if arm.shape)
             sockets = [flow.sending.fileno() for arm in alone for flow in arm.flows]
-            ring = Ring(sockets, ring_setup.holding(area))
+            ring = Ring(sockets, _holding(ring_setup, alone))
             self._closers.append(ring.close)
             self._rings[ring_setup] = ring
             first = 0
@@ -201,7 +207,7 @@ class Station:
         flows = arm.flows[number * arm.options.flows : (number + 1) * arm.options.flows]
         ring = Ring(
             [flow.sending.fileno() for flow in flows],
-            ring_setup.holding(arm.shape.area_bytes),
+            _holding(ring_setup, [arm]),
         )
         return self._sender(ring, 0, arm, flows, number), ring.close
 
@@ -209,7 +215,7 @@ class Station:
         self, ring: Ring, first: int, arm: Arm, flows: list[Flow], number: int
     ) -> Sender:
         seed = self.plan.seed * 1_000_003 + arm.indices.start + number
-        sender = Sender(
+        return Sender(
             ring,
             first,
             mode=arm.mode,
@@ -219,11 +225,9 @@ class Station:
             seed=seed % (1 << 61) + 1,
             report_usage=self.report_usage,
             address=flows[0].address if arm.options.addressed else b"",
+            cork_option=flows[0].cork,
             where=f"over {arm.point.protocol} on {arm.point.path}",
         )
-        if arm.options.cork:
-            sender.cork(*flows[0].cork)
-        return sender
 
     def _facts(self) -> dict[str, Any]:
         arms = [arm for arms in self.arms.values() for arm in arms.values()]
@@ -390,6 +394,15 @@ def _by_setup(arms: list[Arm], other_cpu: int) -> dict[RingSetup, list[Arm]]:
         )
         found.setdefault(ring_setup, []).append(arm)
     return found
+
+
+def _holding(ring_setup: RingSetup, arms: list[Arm]) -> RingSetup:
+    """Return the setup with memory for the arms; registered is what they send fixed."""
+    areas = [(arm.shape.area_bytes, arm) for arm in arms if arm.shape]
+    fixed = [area for area, arm in areas if arm.fixed]
+    return ring_setup.holding(
+        max(area for area, _ in areas), max(fixed) if fixed else 0
+    )
 
 
 def _errors(counts: dict[int, int]) -> str:

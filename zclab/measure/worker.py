@@ -24,11 +24,29 @@ def _answer(values: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def _raise_memlock() -> None:
-    """Use all of the locked memory that the hard limit grants without privilege."""
+def _raise_memlock(plan: Plan) -> None:
+    """Use all of the locked memory that the hard limit grants without privilege.
+
+    Beyond it only for buffers that do not fit, and only where root starts us: a
+    comparison should not depend on who runs it. Must come before the user namespace,
+    in which nobody may raise a limit.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (hard, hard))
+    if 0 <= hard < 2 * _area_bytes(plan):
+        endless = resource.RLIM_INFINITY
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, (endless, endless))
+
+
+def _area_bytes(plan: Plan) -> int:
+    """Return the largest memory that the buffers of one arm take."""
+    return max(
+        point.options(arm).buffers * (point.io_size_bytes + 2 * resource.getpagesize())
+        for point in plan.points
+        for arm in point.arms
+    )
 
 
 def serve() -> None:
@@ -37,10 +55,10 @@ def serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     request = json.loads(sys.stdin.readline())
     namespace.die_with_parent(request["parent"])
-    _raise_memlock()
+    plan = Plan.from_json(request["plan"])
+    _raise_memlock(plan)
     host_taps = packet_taps()
     namespace.enter()
-    plan = Plan.from_json(request["plan"])
     path = Path(request["path"])
     station = Station(plan, path, tuple(request["cpus"]))
     points = {point.name: point for point in station.points}

@@ -48,7 +48,7 @@ int zclab_probe_mode(int mode, int report_usage)
 {
 	static const struct zclab_setup setup = {
 		.submit_all = 1, .sqpoll_cpu = -1, .sq_entries = 8, .cq_entries = 16,
-		.buffer_bytes = 1,
+		.buffer_bytes = 1, .registered_bytes = 1,
 	};
 	static const struct zclab_span span = { .budget_ns = 1, .requests_max = 1 };
 	struct zclab_send send = {

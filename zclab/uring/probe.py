@@ -99,6 +99,11 @@ def mode(wanted: Mode) -> None:
     if wanted is Mode.MIXED:
         return  # what it draws from is asked for one by one
     refused = lib.zclab_probe_mode(MODES[wanted], 0)
+    if refused == -errno.ENOMEM:
+        raise CapabilityError(
+            f"mode {wanted} cannot be tried: no memory for a ring (ENOMEM); "
+            "raise the locked-memory limit: ulimit -l"
+        )
     if refused:
         brought = NEEDS.get(wanted)
         since = f" needs Linux {brought}" if brought else " does not work"

@@ -104,13 +104,15 @@ static int open_area(struct zclab_ring *s, const struct zclab_setup *setup)
 static int register_all(struct zclab_ring *s, const struct zclab_setup *setup,
 			const int *fds, struct zclab_ring_facts *facts)
 {
-	struct iovec iov = { s->area, s->area_bytes };
+	uint64_t bytes = setup->registered_bytes;
+	struct iovec iov = { s->area, bytes };
 	int err;
 
 	err = io_uring_register_files(&s->ring, fds, s->file_count);
 	if (err)
 		return err;
-	err = io_uring_register_buffers(&s->ring, &iov, 1);
+	/* Registered memory is charged to RLIMIT_MEMLOCK, so no more than needed. */
+	err = bytes ? io_uring_register_buffers(&s->ring, &iov, 1) : 0;
 	if (err)
 		return err;
 	/* An optimisation of 5.18; without it every enter looks the fd up. */
@@ -127,7 +129,8 @@ int zclab_ring_open(const struct zclab_setup *setup, const int *fds,
 	unsigned int i;
 	int err = -ENOMEM;
 
-	if (!count || !setup->buffer_bytes)
+	if (!count || !setup->buffer_bytes ||
+	    setup->registered_bytes > setup->buffer_bytes)
 		return -EINVAL;
 	memset(facts, 0, sizeof(*facts));
 	s = calloc(1, sizeof(*s));
@@ -155,6 +158,7 @@ int zclab_ring_open(const struct zclab_setup *setup, const int *fds,
 	facts->cq_entries = s->ring.cq.ring_entries;
 	facts->buffer_address = (uintptr_t)s->area;
 	facts->buffer_bytes = s->area_bytes;
+	facts->registered_bytes = setup->registered_bytes;
 	*out = s;
 	return 0;
 

@@ -74,6 +74,8 @@ struct zclab_ring {
 	unsigned int flow;		/* next of the arm's files */
 	unsigned int buffer;		/* next of the arm's buffers */
 	unsigned int since_drain;	/* MSG_ZEROCOPY sends since the last look */
+	unsigned int gathered;		/* requests since the last one without MSG_MORE */
+	unsigned int corked;		/* sendmsg(2): sends since the cork was set */
 	unsigned int deck_size;
 	uint8_t deck[ZCLAB_WEIGHTS_MAX]; /* mode mixed draws from it */
 	unsigned int file_count;
@@ -122,9 +124,13 @@ static inline struct file *next_file(struct zclab_ring *s)
 	return file;
 }
 
-static inline unsigned int more_flag(const struct zclab_ring *s, unsigned int i)
+/* MSG_MORE, unless this request completes what is gathered. */
+static inline unsigned int more_flag(struct zclab_ring *s)
 {
-	return (i + 1) % s->send.more ? MSG_MORE : 0;
+	if (++s->gathered < s->send.more)
+		return MSG_MORE;
+	s->gathered = 0;
+	return 0;
 }
 
 /*
@@ -152,6 +158,7 @@ static inline void stamp(struct zclab_ring *s, struct file *file, char *payload)
 
 void fill_message(struct zclab_ring *s, struct message *message, char *payload);
 void take_result(struct zclab_ring *s, int res, bool zerocopy);
+int set_cork(struct zclab_ring *s, int on);
 
 /* syscall.c: the loop without the ring. */
 int syscall_send(struct zclab_ring *s);

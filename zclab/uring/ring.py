@@ -83,6 +83,7 @@ class RingSetup:
     cq_entries: int = 2048
     pages: str = "normal"
     buffer_bytes: int = PAGE_BYTES
+    registered_bytes: int | None = None  # None: all
 
     @classmethod
     def of(cls, options: Options, *, sqpoll_cpu: int = -1) -> Self:
@@ -98,9 +99,11 @@ class RingSetup:
             pages=options.pages,
         )
 
-    def holding(self, buffer_bytes: int) -> Self:
-        """Return the same with an area of so many bytes."""
-        return replace(self, buffer_bytes=buffer_bytes)
+    def holding(self, buffer_bytes: int, registered_bytes: int | None = None) -> Self:
+        """Return the same with so many bytes of buffers, and the first registered."""
+        return replace(
+            self, buffer_bytes=buffer_bytes, registered_bytes=registered_bytes
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +115,7 @@ class RingFacts:
     cq_entries: int
     registered_ring: bool
     buffer_bytes: int
+    registered_bytes: int
     huge_bytes: int
 
 
@@ -166,6 +170,7 @@ class Ring:
             cq_entries=facts.cq_entries,
             registered_ring=bool(facts.registered_ring),
             buffer_bytes=facts.buffer_bytes,
+            registered_bytes=facts.registered_bytes,
             huge_bytes=huge,
         )
         if setup.pages != "normal" and huge < setup.buffer_bytes:
@@ -277,6 +282,11 @@ def _setup(setup: RingSetup) -> Any:
             "cq_entries": setup.cq_entries,
             "pages": _PAGES[setup.pages],
             "buffer_bytes": setup.buffer_bytes,
+            "registered_bytes": (
+                setup.buffer_bytes
+                if setup.registered_bytes is None
+                else setup.registered_bytes
+            ),
         },
     )
 
@@ -296,5 +306,9 @@ def _refused(number: int, setup: RingSetup, sockets: int) -> Exception:
             return CapabilityError(
                 f"taskrun={setup.taskrun} needs Linux {wanted}; this kernel refuses it"
             )
-    what = f"setting up a ring with {sockets} sockets and {setup.buffer_bytes} B"
-    return SendError(number, what, _CURES.get(number, ""))
+    registered = setup.registered_bytes
+    what = f"setting up a ring with {sockets} sockets and " + (
+        f"{setup.buffer_bytes if registered is None else registered} B registered"
+    )
+    refused = SendError(number, what, _CURES.get(number, ""))
+    return CapabilityError(str(refused)) if number == errno.ENOMEM else refused

@@ -330,7 +330,7 @@ static uint64_t draw(struct zclab_ring *s)
 	return x;
 }
 
-static void prepare(struct zclab_ring *s, unsigned int i)
+static void prepare(struct zclab_ring *s)
 {
 	unsigned int index = s->free_slots[--s->free_count];
 	struct slot *slot = &s->slots[index];
@@ -348,7 +348,7 @@ static void prepare(struct zclab_ring *s, unsigned int i)
 	if (s->send.flows > 1)
 		next_file(s);
 	if (s->send.more > 1)
-		r.flags |= (int)more_flag(s, i);
+		r.flags |= (int)more_flag(s);
 	if (s->send.unit_bytes) {
 		/* In a buffer of the slot's own: nobody reads it any more. */
 		r.payload = s->area + s->send.buffer_offset +
@@ -401,14 +401,16 @@ static int submit(struct zclab_ring *s)
 	return 0;
 }
 
-static int cork(struct zclab_ring *s, int on)
+int set_cork(struct zclab_ring *s, int on)
 {
-	int fd = s->files[s->send.file].fd;
+	unsigned int i;
+	int err = 0;
 
-	if (!s->send.cork_option)
-		return 0;
-	return setsockopt(fd, s->send.cork_level, s->send.cork_option, &on,
-			  sizeof(on)) ? -errno : 0;
+	for (i = 0; i < s->send.flows; i++)
+		if (setsockopt(s->files[s->send.file + i].fd, s->send.cork_level,
+			       s->send.cork_option, &on, sizeof(on)))
+			err = -errno;
+	return err;
 }
 
 static int await_completions(struct zclab_ring *s)
@@ -432,20 +434,21 @@ static int await_notifications(struct zclab_ring *s, unsigned int left)
 static int send_batch(struct zclab_ring *s)
 {
 	unsigned int i;
-	int err, corked;
+	int err, corked = 0;
 
 	/* Unregistered pages stay charged to RLIMIT_MEMLOCK until notified. */
 	err = await_notifications(s, s->send.outstanding_max - s->send.batch);
-	if (!err)
-		err = cork(s, 1);
+	if (!err && s->send.cork)
+		err = set_cork(s, 1);
 	if (err)
 		return err;
 	for (i = 0; i < s->send.batch; i++)
-		prepare(s, i);
+		prepare(s);
 	err = submit(s);
 	if (err)
 		return err;
-	corked = cork(s, 0);	/* what was gathered leaves here, or fails here */
+	if (s->send.cork)	/* what was gathered leaves here, or fails here */
+		corked = set_cork(s, 0);
 	err = await_completions(s);
 	if (!err && s->send.drain == ZCLAB_DRAIN_EACH)
 		err = await_notifications(s, 0);
@@ -604,7 +607,7 @@ static bool start_slice(struct zclab_ring *s, const struct zclab_send *send,
 	s->zc_flags = send->report_usage ? IORING_SEND_ZC_REPORT_USAGE : 0;
 	s->msg_flags = (send->waitall ? MSG_WAITALL : 0) | (send->eor ? MSG_EOR : 0);
 	s->timed = false;
-	s->flow = s->buffer = s->since_drain = 0;
+	s->flow = s->buffer = s->since_drain = s->gathered = s->corked = 0;
 	/* Only so many slots as may be outstanding: a stamped request finds its
 	 * buffer by its slot. The next to be taken is the last one given back. */
 	s->free_count = 0;
@@ -666,6 +669,8 @@ int zclab_ring_slice(struct zclab_ring *s, const struct zclab_send *send,
 	n->outstanding = s->outstanding;
 	n->stopped = stopping(s);
 	start = now_ns();
+	if (s->gathered || s->corked)	/* or it would join the next slice's data */
+		set_cork(s, 0);
 	err = drain(s, err);
 	n->drain_ns = now_ns() - start;
 	if (s->sqpoll)

@@ -120,6 +120,8 @@ class Sender:
         seed: of the draw of mode `mixed`; any positive number.
         report_usage: the kernel can report copies (6.2); if not, it is not asked.
         address: packed address of an unconnected socket's destination.
+        cork_option: protocol and number of the socket option that corks, for
+            `options.cork` and `options.more`.
         where: named in errors, for example the point's name.
         memlock_bytes: the locked-memory limit; by default the process's own.
 
@@ -137,6 +139,7 @@ class Sender:
         seed: int = 1,
         report_usage: bool = True,
         address: bytes = b"",
+        cork_option: tuple[int, int] = (0, 0),
         where: str = "",
         memlock_bytes: int | None = None,
     ) -> None:
@@ -174,8 +177,9 @@ class Sender:
             "waitall": options.waitall,
             "eor": options.eor,
             "more": options.more,
-            "cork_level": 0,
-            "cork_option": 0,
+            "cork": options.cork,
+            "cork_level": cork_option[0],
+            "cork_option": cork_option[1],
             "address_bytes": len(address),
             "address": address.ljust(lib.ZCLAB_ADDRESS_BYTES, b"\0"),
             "latency": self._latency,
@@ -183,10 +187,6 @@ class Sender:
             "on_error": _ON_ERROR[options.on_error],
             "seed": seed,
         }
-
-    def cork(self, level: int, option: int) -> None:
-        """Cork each batch with the socket option `option` of protocol `level`."""
-        self._send |= {"cork_level": level, "cork_option": option}
 
     def slice(
         self,

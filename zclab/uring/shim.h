@@ -84,6 +84,7 @@ struct zclab_setup {
 	unsigned int cq_entries;
 	int pages;			/* enum zclab_pages */
 	uint64_t buffer_bytes;		/* the area that all requests send from */
+	uint64_t registered_bytes;	/* so much of its beginning is registered */
 };
 
 /* What the kernel granted. */
@@ -94,6 +95,7 @@ struct zclab_ring_facts {
 	int registered_ring;		/* 0 or 1 */
 	uint64_t buffer_address;
 	uint64_t buffer_bytes;
+	uint64_t registered_bytes;
 };
 
 /* What one arm sends. */
@@ -118,8 +120,9 @@ struct zclab_send {
 	int waitall;			/* MSG_WAITALL */
 	int eor;			/* MSG_EOR */
 	unsigned int more;		/* MSG_MORE on all but every `more`th */
+	int cork;			/* each batch is corked */
 	int cork_level;			/* protocol of the option below */
-	int cork_option;		/* UDP_CORK or TCP_CORK around each batch, or 0 */
+	int cork_option;		/* UDP_CORK or TCP_CORK; clearing it pushes */
 	unsigned int address_bytes;	/* 0: the sockets are connected */
 	unsigned char address[ZCLAB_ADDRESS_BYTES];
 	int latency;			/* fill the histogram */
@@ -170,8 +173,8 @@ struct zclab_counts {
 struct zclab_ring;
 
 /*
- * One ring with a file table and one registered area that all arms send from:
- * so no arm differs from another by where its memory lies.
+ * One ring with a file table and one area that all arms send from: so no arm
+ * differs from another by where its memory lies.
  */
 int zclab_ring_open(const struct zclab_setup *setup, const int *fds,
 		    unsigned int count, struct zclab_ring **out,

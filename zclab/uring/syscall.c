@@ -129,12 +129,28 @@ static int await_writable(struct zclab_ring *s, struct file *file)
 	}
 }
 
+/* A batch here is so many sends between setting the cork and clearing it. */
+static int cork_before(struct zclab_ring *s)
+{
+	return s->send.cork && !s->corked ? set_cork(s, 1) : 0;
+}
+
+static int cork_after(struct zclab_ring *s)
+{
+	if (!s->send.cork || ++s->corked < s->send.batch)
+		return 0;
+	s->corked = 0;
+	return set_cork(s, 0);
+}
+
 /* Sends one request; what the kernel puts off is tried again by the next one. */
 int syscall_send(struct zclab_ring *s)
 {
 	bool zerocopy = s->send.mode == ZCLAB_MSG_ZEROCOPY;
 	struct file *file = next_file(s);
 	struct message *message = &s->messages[0];
+	unsigned int flags = MSG_DONTWAIT | MSG_NOSIGNAL |
+			     (s->msg_flags & ~(unsigned int)MSG_WAITALL);
 	char *payload = next_buffer(s);
 	ssize_t sent;
 	int err;
@@ -148,11 +164,16 @@ int syscall_send(struct zclab_ring *s)
 	if (s->send.unit_bytes)
 		stamp(s, file, payload);
 	fill_message(s, message, payload);
-	sent = sendmsg(file->fd, &message->header,
-		       MSG_DONTWAIT | MSG_NOSIGNAL |
-		       (int)(s->msg_flags & ~(unsigned int)MSG_WAITALL) |
-		       (zerocopy ? MSG_ZEROCOPY : 0));
+	if (s->send.more > 1)
+		flags |= more_flag(s);
+	if (zerocopy)
+		flags |= MSG_ZEROCOPY;
+	err = cork_before(s);
+	if (err)
+		return err;
+	sent = sendmsg(file->fd, &message->header, (int)flags);
 	s->n.submits++;
+	err = cork_after(s);
 	if (sent >= 0) {
 		take_result(s, (int)sent, zerocopy);
 		if (zerocopy) {
@@ -168,6 +189,8 @@ int syscall_send(struct zclab_ring *s)
 		take_result(s, errno == ENOBUFS && zerocopy ? -EAGAIN : -errno,
 			    zerocopy);
 	}
+	if (err)
+		return err;
 	if (zerocopy && (s->since_drain >= s->send.lag || sent < 0)) {
 		err = take_ranges(s, file);
 		if (err)
