@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path as Folder
 
 import pytest
 import samples
 
 from zclab import store
-from zclab.params import Path, Point
+from zclab.options import parse
+from zclab.params import Mode, Path, Point, Protocol
 from zclab.publish import mail
 
 REPORT = "20261122T120000Z-host-0000-synthetic"
@@ -280,3 +282,42 @@ def test_an_unmeasured_point_is_not_an_error(tmp_path: Folder) -> None:
 
     assert "mixed" in text
     assert mail.lint(text) == []
+
+
+def test_every_arm_is_in_the_mail(tmp_path: Folder) -> None:
+    """Modes and options beyond the selftest's have a table, and are taken again."""
+    arms = (*Mode, "send_zc:lag=8", "send_zc_fixed:pages=thp:lag=8:sndbuf=65536")
+    point = Point(
+        path=Path.SINK,
+        protocol=Protocol.UDP,
+        family=4,
+        io_size_bytes=8000,
+        batch=8,
+        modes=tuple(str(arm) for arm in arms),
+        given=parse("clock=8"),
+    )
+    run = samples.make(tmp_path, plan_points=(point,), planned=8)
+    run = replace(run, plan=replace(run.plan, profile="custom"))
+    text = mail.render(run, REPORT)
+    rows = paragraph(text, "IO size | arm")
+
+    assert mail.lint(text) == []
+    assert len(rows) == 1 + len(point.arms)
+    assert any("send_zc (a)" in row for row in rows)
+    caption = " ".join(paragraph(text, "Every arm"))
+    assert "(a) lag=8; (b) pages=thp:lag=8:sndbuf=65536" in caption
+    assert "clock=8" in caption
+    again = text.partition("To reproduce")[2].replace("\\\n", "")
+    assert "--options clock=8" in again
+    for arm in point.modes:
+        assert re.search(rf"[\" ]{re.escape(arm)}[,\"]", again)
+
+
+def test_options_make_a_point_no_twin(tmp_path: Folder) -> None:
+    """A point with options is not what was published, and is not compared with it."""
+    first = samples.points()[3]
+    run = samples.make(
+        tmp_path, plan_points=(replace(first, given=parse("lag=8")),), planned=8
+    )
+
+    assert "Against v5" not in mail.render(run, REPORT)

@@ -180,7 +180,10 @@ def _points(grid: dict[str, str]) -> Any:
             params.parse_int(text, "size")
             for text in grid.get("sizes", "1200,4000,8000").split(",")
         ],
-        modes=tuple(grid.get("modes", ",".join(params.TABLE_MODES)).split(",")),
+        modes=tuple(
+            text.strip()
+            for text in grid.get("modes", ",".join(params.TABLE_MODES)).split(",")
+        ),
         given=opts.parse(grid.get("options", "")),
         batch=params.parse_int(grid.get("batch", "1" if tcp else "8"), "batch"),
     )

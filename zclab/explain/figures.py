@@ -248,8 +248,9 @@ def gain(run: Run) -> Figure:
     sizes = zc.groupby("group", sort=False)["io_size_bytes"].nunique()
     rows = _packed({str(name): max(2, int(n)) for name, n in sizes.items()})
     across = max(sum(row.values()) for row in rows)
+    slot = max(0.95, 0.22 * len(_compared(blocks)))  # so that arms lie side by side
     figure = plt.figure(
-        figsize=(1.5 + 0.95 * across, 3.9 * len(rows)), layout="constrained"
+        figsize=(1.5 + slot * across, 3.9 * len(rows)), layout="constrained"
     )
     grid = figure.add_gridspec(len(rows), across)
     first: Axes | None = None
@@ -305,7 +306,7 @@ def _gain_points(axes: Axes, blocks: pd.DataFrame, x: str, order: list[str]) -> 
         estimator="median",
         errorbar=interval,
         capsize=0.1,
-        dodge=0.45 if len(arms) > 1 else False,
+        dodge=min(0.8, 0.3 + 0.05 * len(arms)) if len(arms) > 1 else False,
         linestyle="none",
         markersize=5,
         err_kws={"linewidth": 1.3},

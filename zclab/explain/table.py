@@ -5,7 +5,9 @@ noise floor: the larger end, in either direction, of the interval of the control
 arm (the baseline measured a second time). All else is "no difference found".
 """
 
+import itertools
 import math
+import string
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -416,6 +418,43 @@ def gains(rows: pd.DataFrame) -> str:
         floor = mine["floor_percent"].iloc[0]
         lines.append((str(size), f"{cost:.0f}", *cells, f"{floor:.1f}"))
     return _grid(lines)
+
+
+def arms(rows: pd.DataFrame) -> str:
+    """Return every arm of some points as an ASCII table, one line per size and arm.
+
+    An arm with options has a letter, which `arm_names` explains. At most 72 columns.
+
+    Args:
+        rows: rows of `summary` that differ in size and arm only.
+
+    """
+    names = arm_names(rows)
+    lines = [("IO size", "arm", "ns", "gain over send", "copied")]
+    for size in sorted(set(rows["io_size_bytes"]), reverse=True):
+        mine = rows[rows["io_size_bytes"] == size].set_index("arm")
+        for arm in mine.index:
+            row = mine.loc[arm]
+            lines.append(
+                (
+                    str(size),
+                    names[arm],
+                    f"{row['ns_per_request']:.0f}",
+                    _bare_gain(mine, arm) if arm != BASELINE else "",
+                    share_text(row["copied_share"]) if row["notifications"] else "",
+                )
+            )
+    return _grid(lines, left=(1,))
+
+
+def arm_names(rows: pd.DataFrame) -> dict[str, str]:
+    """Return a short name for each arm: its mode, and a letter for its options."""
+    found = {arm: arm.partition(":")[0] for arm in dict.fromkeys(rows["arm"])}
+    with_options = [arm for arm in found if ":" in arm]
+    letters = itertools.product(["", *string.ascii_lowercase], string.ascii_lowercase)
+    for arm, letter in zip(with_options, letters, strict=False):
+        found[arm] += f" ({''.join(letter)})"
+    return found
 
 
 def _bare_gain(rows: pd.DataFrame, arm: str) -> str:

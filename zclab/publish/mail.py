@@ -18,7 +18,7 @@ import pandas as pd
 from zclab import options as opts
 from zclab.explain import claims, joined, published, table
 from zclab.explain.facts import lookup
-from zclab.params import BASELINE
+from zclab.params import BASELINE, CONTROL, TABLE_MODES
 from zclab.store import Run
 
 COLUMNS = 72
@@ -271,8 +271,13 @@ def _tables(frame: pd.DataFrame) -> Iterator[list[str]]:
             continue
         yield _caption(title, rows, f"{_names(name)}{_caveat(name)}")
         yield table.shaped(frame, name).splitlines()
-    keys = ["path", "protocol", "family", "batch"]
+    keys = ["path", "protocol", "family", "batch", "given"]
     for _, rows in frame.groupby(keys, sort=False):
+        if not set(rows["arm"]) <= {*TABLE_MODES, CONTROL}:
+            title = "Every arm: gain over send in percent"
+            yield _caption(title, rows, _spelt(rows))
+            yield table.arms(rows).splitlines()
+            continue
         zc = rows[rows["notifications"] > 0]
         if zc.empty:
             continue
@@ -284,6 +289,17 @@ def _tables(frame: pd.DataFrame) -> Iterator[list[str]]:
         title = "Every size: gain over send in percent, A/A noise floor in points"
         yield _caption(title, rows, told)
         yield table.gains(rows).splitlines()
+
+
+def _spelt(rows: pd.DataFrame) -> str:
+    """Return what the letters of the arms with options stand for."""
+    spelt = [
+        f"{name.partition(' ')[2]} {arm.partition(':')[2]}"
+        for arm, name in table.arm_names(rows).items()
+        if name != arm
+    ]
+    told = f"Options: {'; '.join(spelt)}. " if spelt else ""
+    return told + "Copied: notifications that say so."
 
 
 def _names(name: str) -> str:
@@ -314,9 +330,11 @@ def _caption(title: str, rows: pd.DataFrame, more: str) -> list[str]:
     batches = ", ".join(str(batch) for batch in dict.fromkeys(rows["batch"]))
     low, high = rows["n"].min(), rows["n"].max()
     n = str(low) if low == high else f"{low} to {high}"
+    given = f"{first['given']}, " if first["given"] else ""
     return _wrap(
         f"{title}. Path {first['path']}, {first['protocol'].upper()}/{families}, "
-        f"batch {batches}, n={n} blocks, 95% interval of the paired median. {more}"
+        f"batch {batches}, {given}n={n} blocks, 95% interval of the paired median. "
+        f"{more}"
     )
 
 
@@ -366,7 +384,10 @@ def _not_shown(frame: pd.DataFrame) -> Iterator[str]:
             "A real transmit: the sink drops every packet before any DMA, so its "
             "gains are an upper bound."
         )
-    yield "Cold data: one buffer is sent over and over, so copies are from the cache."
+    if not frame["arm"].str.contains("buffers=").any():
+        yield (
+            "Cold data: one buffer is sent over and over, so copies are from the cache."
+        )
     yield "From run to run: the intervals cover this run, not a reboot or another day."
     yield "Latency, more than one flow, and the cost at the receiver."
 
@@ -410,9 +431,12 @@ def _measure(run: Run) -> str:
     point = plan.points[0]
     sizes = ",".join(str(point.io_size_bytes) for point in plan.points)
     given = f"--options {opts.spell(point.given)} " if point.given else ""
+    modes = ",".join(point.modes)
+    if len(modes) > COLUMNS // 2:  # so that a line can be broken
+        modes = f'"{", ".join(point.modes)}"'
     return (
         f"zclab measure --path {point.path} --protocol {point.protocol} "
-        f"--family {point.family} --sizes {sizes} --modes {','.join(point.modes)} "
+        f"--family {point.family} --sizes {sizes} --modes {modes} "
         f"{given}"
         f"--batch {point.batch} --blocks {plan.blocks} --seed {plan.seed}"
     )
