@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 GROUND = frozenset(
-    {"__init__", "checkout", "errors", "options", "params", "schema", "stats"}
+    {
+        "__init__",
+        "checkout",
+        "errors",
+        "options",
+        "params",
+        "presets",
+        "schema",
+        "stats",
+    }
 )
 # What each room may import of the project, besides itself.
 BELOW: dict[str, frozenset[str]] = {
@@ -17,6 +26,7 @@ BELOW: dict[str, frozenset[str]] = {
     "store": GROUND,
     "uring": GROUND,
     "measure": GROUND | {"store", "uring"},
+    "bench": GROUND | {"store", "uring", "measure"},
     "explain": GROUND | {"store"},
     "publish": GROUND | {"store", "explain"},
     "fleet": GROUND | {"store", "measure"},

@@ -9,11 +9,10 @@ import json
 import resource
 import signal
 import sys
-from contextlib import suppress
 from typing import Any
 
 from zclab.errors import ZclabError
-from zclab.measure import namespace
+from zclab.measure import memlock, namespace
 from zclab.measure.path import packet_taps
 from zclab.measure.station import Station
 from zclab.params import Path, Plan
@@ -31,13 +30,8 @@ def _raise_memlock(plan: Plan) -> None:
     comparison should not depend on who runs it. Must come before the user namespace,
     in which nobody may raise a limit.
     """
-    _, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
-    with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_MEMLOCK, (hard, hard))
-    if 0 <= hard < 2 * _area_bytes(plan):
-        endless = resource.RLIM_INFINITY
-        with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_MEMLOCK, (endless, endless))
+    if 0 <= memlock.use_hard_limit() < 2 * _area_bytes(plan):
+        memlock.use_all()
 
 
 def _area_bytes(plan: Plan) -> int:

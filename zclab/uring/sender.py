@@ -4,7 +4,7 @@ import resource
 from typing import Any
 
 from zclab import options as opts
-from zclab.errors import CapabilityError, MeasureError
+from zclab.errors import CapabilityError, MeasureError, SendError
 from zclab.options import SLOTS, Options
 from zclab.params import Mode
 from zclab.uring._shim import ffi, lib
@@ -97,7 +97,9 @@ class Shape:
         lag = options.lag or default
         if options.sqpoll and not options.lag:
             lag = SLOTS  # its thread posts notifications without being asked
-        self.lag = max(1, min(lag, self.outstanding_max - batch))
+        if not options.lag:  # so that they are fetched before they must be awaited
+            lag = max(1, min(lag, self.outstanding_max - batch))
+        self.lag = lag
         if options.drain == "batch" and mode.by_ring:
             self.lag = 0
         elif options.drain == "batch":
@@ -208,15 +210,20 @@ class Sender:
                 must agree do not.
 
         """
-        counts = self._ring.slice(
-            self._send,
-            warmup_ns=warmup_ns,
-            budget_ns=budget_ns,
-            start_at_ns=start_at_ns,
-            requests_max=requests_max,
-            stop=stop,
-            what=self.what,
-        )
+        try:
+            counts = self._ring.slice(
+                self._send,
+                warmup_ns=warmup_ns,
+                budget_ns=budget_ns,
+                start_at_ns=start_at_ns,
+                requests_max=requests_max,
+                stop=stop,
+                what=self.what,
+            )
+        except SendError as error:
+            if error.counts and not self._latency:
+                error.counts["latency"] = None
+            raise
         if not self._latency:
             counts["latency"] = None
         check(counts, self.what, overflows=self._overflows)
