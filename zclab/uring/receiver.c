@@ -13,6 +13,7 @@
 
 #define READ_BYTES (1 << 21)	/* more than a datagram, and than most of a socket */
 #define WAIT_MS 50
+#define TURN 64		/* reads of one socket before the next one's turn */
 
 /* What is known of one socket that was given, or of one that it accepted. */
 struct inlet {
@@ -82,13 +83,14 @@ static ssize_t take(struct receiver *r, struct inlet *inlet)
 	return recv(inlet->fd, r->buffer, 64, MSG_TRUNC | MSG_DONTWAIT);
 }
 
-/* Takes what one socket holds; 0 when it is empty, 1 when it is done, or -errno. */
+/* Takes what one socket holds, or its turn; 1 when it is done, 0 or -errno. */
 static int receive_ready(struct receiver *r, struct inlet *inlet)
 {
 	struct zclab_tally *tally = inlet->tally;
+	unsigned int turn;
 	ssize_t got;
 
-	for (;;) {
+	for (turn = 0; turn < TURN; turn++) {
 		got = take(r, inlet);
 		if (got < 0)
 			return errno == EAGAIN || errno == EINTR ? 0 : -errno;
@@ -104,6 +106,7 @@ static int receive_ready(struct receiver *r, struct inlet *inlet)
 		__atomic_store_n(&tally->received, tally->received + 1,
 				 __ATOMIC_RELEASE);
 	}
+	return 0;
 }
 
 static int watch(struct receiver *r, struct inlet *inlet)

@@ -129,7 +129,8 @@ int zclab_ring_open(const struct zclab_setup *setup, const int *fds,
 	unsigned int i;
 	int err = -ENOMEM;
 
-	if (!count || !setup->buffer_bytes ||
+	if (!count || !setup->buffer_bytes || setup->pages < ZCLAB_PAGES_NORMAL ||
+	    setup->pages > ZCLAB_PAGES_HUGETLB ||
 	    setup->registered_bytes > setup->buffer_bytes)
 		return -EINVAL;
 	memset(facts, 0, sizeof(*facts));

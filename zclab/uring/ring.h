@@ -60,6 +60,7 @@ struct zclab_ring {
 	struct zclab_send send;		/* of the slice that runs */
 	struct zclab_counts n;
 	const uint64_t *stop;
+	uint64_t stop_seen_ns;		/* when a wait first found it set, or 0 */
 	char *area;			/* all buffers */
 	uint64_t area_bytes;		/* usable */
 	void *mapped;			/* what to unmap; holds the area */
@@ -69,6 +70,9 @@ struct zclab_ring {
 	unsigned int msg_flags;
 	bool timed;			/* the warm-up is over */
 	bool sqpoll;
+	bool ticking;			/* a timeout request is in flight */
+	bool uniform;			/* all requests of an op are alike: see below */
+	struct io_uring_sqe uniforms[ZCLAB_OPS];
 	unsigned int awaiting;		/* requests without a completion */
 	unsigned int outstanding;	/* notifications due */
 	unsigned int flow;		/* next of the arm's files */
@@ -97,6 +101,19 @@ static inline uint64_t now_ns(void)
 static inline bool stopping(const struct zclab_ring *s)
 {
 	return s->stop && __atomic_load_n(s->stop, __ATOMIC_RELAXED);
+}
+
+/* *stop was set so long ago that what is still in flight is left alone. */
+static inline bool given_up(struct zclab_ring *s)
+{
+	if (!stopping(s))
+		return false;
+	if (!s->stop_seen_ns)
+		s->stop_seen_ns = now_ns();
+	if (now_ns() <= s->stop_seen_ns + STOP_GRACE_NS)
+		return false;
+	s->n.stopped = 1;	/* whatever else is told by the slice's result */
+	return true;
 }
 
 static inline int breach(struct zclab_ring *s, int which)

@@ -11,6 +11,7 @@
 
 #include "ring.h"
 
+#define TICK ((uint64_t)ZCLAB_SLOTS)	/* user_data of the timeout request */
 #define SPIN_NS 100000		/* SQPOLL: look so long before sleeping */
 #define SQ_SLEEP_NS 1000000000	/* SQPOLL: await its thread's sleep at most */
 
@@ -104,15 +105,16 @@ static void prep_send_zc_vec(const struct request *r)
 static const struct op {
 	void (*prepare)(const struct request *r);
 	bool zerocopy;
+	bool message;		/* needs a struct message of its own */
 } ops[ZCLAB_OPS] = {
-	[ZCLAB_SEND] = { prep_send, false },
-	[ZCLAB_SENDMSG] = { prep_sendmsg, false },
-	[ZCLAB_SEND_VEC] = { prep_send_vec, false },
-	[ZCLAB_SEND_ZC] = { prep_send_zc, true },
-	[ZCLAB_SEND_ZC_FIXED] = { prep_send_zc_fixed, true },
-	[ZCLAB_SEND_ZC_VEC] = { prep_send_zc_vec, true },
-	[ZCLAB_SENDMSG_ZC] = { prep_sendmsg_zc, true },
-	[ZCLAB_SENDMSG_ZC_FIXED] = { prep_sendmsg_zc_fixed, true },
+	[ZCLAB_SEND] = { prep_send, false, false },
+	[ZCLAB_SENDMSG] = { prep_sendmsg, false, true },
+	[ZCLAB_SEND_VEC] = { prep_send_vec, false, true },
+	[ZCLAB_SEND_ZC] = { prep_send_zc, true, false },
+	[ZCLAB_SEND_ZC_FIXED] = { prep_send_zc_fixed, true, false },
+	[ZCLAB_SEND_ZC_VEC] = { prep_send_zc_vec, true, true },
+	[ZCLAB_SENDMSG_ZC] = { prep_sendmsg_zc, true, true },
+	[ZCLAB_SENDMSG_ZC_FIXED] = { prep_sendmsg_zc_fixed, true, true },
 };
 
 /* Splits the payload into equal pieces, the last one as long as is left. */
@@ -246,7 +248,7 @@ static int take_completion(struct zclab_ring *s, unsigned int index,
 	return 0;
 }
 
-/* Takes every CQE that is in the ring now. */
+/* Takes every CQE that is in the ring now; the ticks among them say nothing. */
 static int reap(struct zclab_ring *s)
 {
 	struct io_uring_cqe *cqe;
@@ -261,6 +263,10 @@ static int reap(struct zclab_ring *s)
 		now = now_ns();
 	io_uring_for_each_cqe(&s->ring, head, cqe) {
 		taken++;
+		if (cqe->user_data == TICK) {
+			s->ticking = false;
+			continue;
+		}
 		if (cqe->user_data >= ZCLAB_SLOTS) {
 			err = breach(s, ZCLAB_BREACH_UNKNOWN_REQUEST);
 			break;
@@ -291,32 +297,66 @@ static bool spun(struct zclab_ring *s)
 }
 
 /*
- * Waits for at least one CQE; -ETIME when none comes for STALL_NS, -ECANCELED when
- * *stop is set while it waits.
+ * Waits for a CQE. No wait may be endless, but one with a timeout arms a timer each
+ * time, which a virtual machine pays dearly for. So one timeout request ticks along
+ * with all waits, armed anew only when it has fired.
+ */
+static int wait_cqe(struct zclab_ring *s)
+{
+	static struct __kernel_timespec tick = { .tv_nsec = STOP_POLL_NS };
+	struct io_uring_cqe *cqe;
+	struct io_uring_sqe *sqe;
+	int ret;
+
+	/* What is prepared but not submitted is counted by submit() alone. */
+	if (!s->ticking && io_uring_sq_ready(&s->ring))
+		return io_uring_wait_cqes(&s->ring, &cqe, 1, &tick, NULL);
+	if (s->ticking)
+		return io_uring_wait_cqe(&s->ring, &cqe);
+	sqe = io_uring_get_sqe(&s->ring);
+	if (!sqe)
+		return io_uring_wait_cqes(&s->ring, &cqe, 1, &tick, NULL);
+	io_uring_prep_timeout(sqe, &tick, 0, 0);
+	io_uring_sqe_set_data64(sqe, TICK);
+	ret = io_uring_submit_and_wait(&s->ring, 1);
+	s->ticking = ret > 0;
+	return ret < 0 ? ret : 0;
+}
+
+/*
+ * Waits for at least one CQE of a request; -ETIME when none comes for STALL_NS,
+ * -ECANCELED when *stop is set while it waits.
  */
 static int wait_and_reap(struct zclab_ring *s)
 {
-	struct __kernel_timespec ts = { .tv_nsec = STOP_POLL_NS };
-	struct io_uring_cqe *cqe;
-	uint64_t waited = 0;
+	unsigned int awaiting = s->awaiting, outstanding = s->outstanding;
+	uint64_t begun = 0;
 	int err;
 
-	if (s->sqpoll && spun(s))
-		return reap(s);
+	if (given_up(s))
+		return -ECANCELED;
 	for (;;) {
-		err = io_uring_wait_cqes(&s->ring, &cqe, 1, &ts, NULL);
-		if (err != -ETIME && err != -EINTR)
-			break;
-		waited += STOP_POLL_NS;
-		if (stopping(s) && waited >= STOP_GRACE_NS)
+		err = s->sqpoll && spun(s) ? 0 : wait_cqe(s);
+		if (err && err != -ETIME && err != -EINTR)
+			return err;
+		err = reap(s);
+		if (err || s->awaiting != awaiting || s->outstanding != outstanding)
+			return err;
+		if (given_up(s))
 			return -ECANCELED;
-		if (waited >= STALL_NS)
+		if (!begun)	/* a signal ends a wait early: only the clock counts */
+			begun = now_ns();
+		if (now_ns() > begun + STALL_NS)
 			return -ETIME;
 	}
-	return err ? err : reap(s);
 }
 
 /* ---- what goes out -------------------------------------------------------- */
+
+static bool by_syscall(const struct zclab_send *send)
+{
+	return send->mode == ZCLAB_SEND_SYNC || send->mode == ZCLAB_MSG_ZEROCOPY;
+}
 
 /* xorshift64: cheap enough to be drawn per request. */
 static uint64_t draw(struct zclab_ring *s)
@@ -330,15 +370,13 @@ static uint64_t draw(struct zclab_ring *s)
 	return x;
 }
 
-static void prepare(struct zclab_ring *s)
+static void fill(struct zclab_ring *s, const struct op *op, unsigned int index,
+		 struct io_uring_sqe *sqe)
 {
-	unsigned int index = s->free_slots[--s->free_count];
-	struct slot *slot = &s->slots[index];
 	struct file *file = &s->files[s->send.file + s->flow];
-	const struct op *op;
 	struct request r = {
 		.s = s,
-		.sqe = io_uring_get_sqe(&s->ring),
+		.sqe = sqe,
 		.message = &s->messages[index],
 		.file = s->send.registered_file ? (int)(s->send.file + s->flow) :
 						  file->fd,
@@ -357,14 +395,46 @@ static void prepare(struct zclab_ring *s)
 	} else {
 		r.payload = next_buffer(s);
 	}
-	if (s->send.mode == ZCLAB_MIXED)
-		op = &ops[s->deck[draw(s) % s->deck_size]];
-	else
-		op = &ops[s->send.mode];
 	op->prepare(&r);
 	if (s->send.registered_file)
 		io_uring_sqe_set_flags(r.sqe, IOSQE_FIXED_FILE);
-	io_uring_sqe_set_data64(r.sqe, index);
+}
+
+/* Where requests of one op differ in nothing but their number, one is filled for
+ * all, and copied. */
+static void fill_uniforms(struct zclab_ring *s)
+{
+	const struct zclab_send *send = &s->send;
+	unsigned int op;
+
+	s->uniform = !by_syscall(send) && send->flows == 1 && send->buffers == 1 &&
+		     send->more == 1 && !send->unit_bytes;
+	for (op = 0; op < ZCLAB_OPS && s->uniform; op++) {
+		if (send->mode != (int)op && !send->weights[op])
+			continue;
+		if (ops[op].message)
+			s->uniform = false;
+		else
+			fill(s, &ops[op], 0, &s->uniforms[op]);
+	}
+}
+
+static void prepare(struct zclab_ring *s)
+{
+	unsigned int index = s->free_slots[--s->free_count];
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&s->ring);
+	struct slot *slot = &s->slots[index];
+	unsigned int which = (unsigned int)s->send.mode;
+	const struct op *op;
+
+	if (which == ZCLAB_MIXED)
+		which = s->deck[draw(s) % s->deck_size];
+	op = &ops[which];
+	if (s->uniform)
+		*sqe = s->uniforms[which];
+	else
+		fill(s, op, index, sqe);
+	io_uring_sqe_set_data64(sqe, index);
 	slot->state = SLOT_SENT;
 	slot->zerocopy = op->zerocopy;
 	slot->timed = s->timed;
@@ -431,6 +501,16 @@ static int await_notifications(struct zclab_ring *s, unsigned int left)
 	return err;
 }
 
+/* SQPOLL: its thread gives entries back only after it posted their completions. */
+static int await_entries(struct zclab_ring *s)
+{
+	int err = 0;
+
+	while (err >= 0 && io_uring_sq_space_left(&s->ring) < s->send.batch)
+		err = io_uring_sqring_wait(&s->ring);
+	return err < 0 ? err : 0;
+}
+
 static int send_batch(struct zclab_ring *s)
 {
 	unsigned int i;
@@ -438,6 +518,8 @@ static int send_batch(struct zclab_ring *s)
 
 	/* Unregistered pages stay charged to RLIMIT_MEMLOCK until notified. */
 	err = await_notifications(s, s->send.outstanding_max - s->send.batch);
+	if (!err && s->sqpoll)
+		err = await_entries(s);
 	if (!err && s->send.cork)
 		err = set_cork(s, 1);
 	if (err)
@@ -455,11 +537,6 @@ static int send_batch(struct zclab_ring *s)
 	return err ? err : corked;
 }
 
-static bool by_syscall(const struct zclab_send *send)
-{
-	return send->mode == ZCLAB_SEND_SYNC || send->mode == ZCLAB_MSG_ZEROCOPY;
-}
-
 /*
  * Sends until the budget is spent; returns the time it took in *elapsed_ns. With
  * a bound on the requests the last batch may go beyond it.
@@ -468,14 +545,14 @@ static int send_for(struct zclab_ring *s, uint64_t budget_ns, uint64_t most,
 		    uint64_t *started_ns, uint64_t *elapsed_ns)
 {
 	bool sync = by_syscall(&s->send);
-	unsigned int sent, step = sync ? 1 : s->send.batch;
-	uint64_t start = now_ns(), passed = 0, tries = 0;
+	unsigned int step = sync ? 1 : s->send.batch;
+	uint64_t start = now_ns(), passed = 0, tries = 0, sent;
 	bool enough = false;
 	int err = 0;
 
 	while (!err && !enough && passed < budget_ns && !stopping(s)) {
-		for (sent = 0; !err && !enough && sent < s->send.clock_interval;
-		     sent += step) {
+		for (sent = 0; !err && !enough && sent < s->send.clock_interval &&
+			       !stopping(s); sent += step) {
 			err = sync ? syscall_send(s) : send_batch(s);
 			if (!err && s->n.failed &&
 			    s->send.on_error == ZCLAB_ON_ERROR_STOP)
@@ -518,15 +595,20 @@ static void await_sqpoll_sleep(struct zclab_ring *s)
 		nanosleep(&pause, NULL);
 }
 
-static void await_start(uint64_t at)
+/* In short sleeps: *stop ends the wait, a signal does not. */
+static void await_start(const struct zclab_ring *s, uint64_t at)
 {
-	struct timespec ts = {
-		.tv_sec = (time_t)(at / 1000000000u),
-		.tv_nsec = (long)(at % 1000000000u),
-	};
+	uint64_t now;
 
-	if (at)
+	while (at && !stopping(s) && (now = now_ns()) < at) {
+		uint64_t until = at - now < STOP_POLL_NS ? at : now + STOP_POLL_NS;
+		struct timespec ts = {
+			.tv_sec = (time_t)(until / 1000000000u),
+			.tv_nsec = (long)(until % 1000000000u),
+		};
+
 		clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL);
+	}
 }
 
 static bool valid_buffers(const struct zclab_ring *s, const struct zclab_send *send)
@@ -554,10 +636,13 @@ static bool valid_stamps(const struct zclab_send *send)
 {
 	if (!send->unit_bytes)
 		return true;
+	if (send->unit_bytes < ZCLAB_UNIT_BYTES_MIN ||
+	    send->io_size_bytes % send->unit_bytes)
+		return false;
 	/* Each request in flight needs a buffer of its own to be stamped in. */
-	return send->unit_bytes >= ZCLAB_UNIT_BYTES_MIN &&
-	       send->io_size_bytes % send->unit_bytes == 0 &&
-	       (by_syscall(send) || send->buffers >= send->outstanding_max);
+	return send->mode == ZCLAB_SEND_SYNC ||
+	       (send->buffers >= send->outstanding_max &&
+		send->buffer_stride >= send->io_size_bytes);
 }
 
 static bool valid(const struct zclab_ring *s, const struct zclab_send *send)
@@ -572,8 +657,11 @@ static bool valid(const struct zclab_ring *s, const struct zclab_send *send)
 	       send->outstanding_max >= send->batch &&
 	       send->outstanding_max <= ZCLAB_SLOTS &&
 	       send->address_bytes <= ZCLAB_ADDRESS_BYTES &&
-	       send->more >= 1 && send->seed && valid_buffers(s, send) &&
-	       valid_stamps(send);
+	       send->drain >= ZCLAB_DRAIN_LAG && send->drain <= ZCLAB_DRAIN_EACH &&
+	       (send->on_error == ZCLAB_ON_ERROR_STOP ||
+		send->on_error == ZCLAB_ON_ERROR_COUNT) &&
+	       send->clock_interval >= 1 && send->more >= 1 && send->seed &&
+	       valid_buffers(s, send) && valid_stamps(send);
 }
 
 /* Lays out the draw of mode mixed; false when its weights are out of range. */
@@ -606,6 +694,7 @@ static bool start_slice(struct zclab_ring *s, const struct zclab_send *send,
 	s->draw = send->seed;
 	s->zc_flags = send->report_usage ? IORING_SEND_ZC_REPORT_USAGE : 0;
 	s->msg_flags = (send->waitall ? MSG_WAITALL : 0) | (send->eor ? MSG_EOR : 0);
+	s->stop_seen_ns = 0;
 	s->timed = false;
 	s->flow = s->buffer = s->since_drain = s->gathered = s->corked = 0;
 	/* Only so many slots as may be outstanding: a stamped request finds its
@@ -614,15 +703,22 @@ static bool start_slice(struct zclab_ring *s, const struct zclab_send *send,
 	for (i = send->outstanding_max; i-- > 0; )
 		release(s, i);
 	memset(&s->n, 0, sizeof(s->n));
+	fill_uniforms(s);
 	return true;
 }
 
-/* The warm-up is over: forget its counts, and note where the timed sends begin. */
+/* The warm-up is over: forget its counts, its errors excepted, and note where the
+ * timed sends begin. */
 static void start_timed(struct zclab_ring *s)
 {
+	struct zclab_counts warm = s->n;
 	unsigned int i;
 
 	memset(&s->n, 0, sizeof(s->n));
+	memcpy(s->n.errors, warm.errors, sizeof(warm.errors));
+	memcpy(s->n.error_counts, warm.error_counts, sizeof(warm.error_counts));
+	s->n.failed_notifications = warm.failed_notifications;
+	s->n.breach = warm.breach;
 	s->timed = true;
 	for (i = 0; i < s->send.flows; i++) {
 		struct file *file = &s->files[s->send.file + i];
@@ -645,21 +741,21 @@ int zclab_ring_slice(struct zclab_ring *s, const struct zclab_send *send,
 		     struct zclab_counts *out)
 {
 	struct zclab_counts *n = &s->n;
-	uint64_t warm = 0, warm_bytes = 0, unused, start;
+	uint64_t warm, warm_bytes, unused, start;
 	struct rusage before, after;
 	int err, who = s->sqpoll ? RUSAGE_SELF : RUSAGE_THREAD;
 
 	memset(out, 0, sizeof(*out));
 	if (!start_slice(s, send, stop))
 		return -EINVAL;
-	await_start(span->start_at_ns);
+	await_start(s, span->start_at_ns);
 	err = send_for(s, span->warmup_ns, 0, &unused, &unused);
 	/* Not drained here: the timed part begins and ends with notifications
 	 * outstanding, so as many are taken inside the clock as are caused. */
+	warm = n->requests;
+	warm_bytes = n->bytes;
+	start_timed(s);
 	if (!err) {
-		warm = n->requests;
-		warm_bytes = n->bytes;
-		start_timed(s);
 		getrusage(who, &before);
 		err = send_for(s, span->budget_ns, span->requests_max,
 			       &n->started_ns, &n->elapsed_ns);

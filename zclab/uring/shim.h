@@ -163,7 +163,8 @@ struct zclab_counts {
 	uint64_t switches_forced;	/* timed: likewise */
 	uint64_t sent_total;		/* requests, the warm-up included */
 	uint64_t sent_total_bytes;	/* bytes, the warm-up included */
-	uint64_t stopped;		/* 1: *stop was set before the budget's end */
+	uint64_t stopped;		/* 1: *stop was set before the budget's end, or
+					 * requests in flight were not awaited for it */
 	int errors[ZCLAB_ERRORS];	/* errnos met, the warm-up's included; then 0 */
 	uint64_t error_counts[ZCLAB_ERRORS];
 	int breach;			/* enum zclab_breach */
@@ -183,7 +184,8 @@ int zclab_ring_open(const struct zclab_setup *setup, const int *fds,
 /*
  * Sends as `send` says. When *stop becomes other than 0 it ends early; stop may
  * be null. After an error too, everything that is in flight is awaited, and the
- * counts are complete.
+ * counts are complete; unless it is stuck (-ETIME), *stop ended the wait (stopped)
+ * or the kernel broke the contract (-EPROTO). Then the ring takes no other slice.
  */
 int zclab_ring_slice(struct zclab_ring *ring, const struct zclab_send *send,
 		     const struct zclab_span *span, const uint64_t *stop,

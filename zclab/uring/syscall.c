@@ -72,7 +72,7 @@ static int take_error_message(struct zclab_ring *s, struct file *file,
 /* Takes all notifications that wait at one socket. */
 static int take_ranges(struct zclab_ring *s, struct file *file)
 {
-	char control[256];
+	_Alignas(struct cmsghdr) char control[256];
 	int err = 0;
 
 	while (!err) {
@@ -122,7 +122,7 @@ static int await_writable(struct zclab_ring *s, struct file *file)
 		}
 		if (!begun)
 			begun = now_ns();
-		if (stopping(s) && now_ns() > begun + STOP_GRACE_NS)
+		if (given_up(s))
 			return -ECANCELED;
 		if (now_ns() > begun + STALL_NS)
 			return -ETIME;
@@ -143,6 +143,69 @@ static int cork_after(struct zclab_ring *s)
 	return set_cork(s, 0);
 }
 
+/* One sendmsg(2), with its count and what notifications there are; sent or -errno
+ * in *sent. */
+static int send_once(struct zclab_ring *s, struct file *file,
+		     const struct message *message, unsigned int flags, ssize_t *sent)
+{
+	bool zerocopy = s->send.mode == ZCLAB_MSG_ZEROCOPY;
+	int err = cork_before(s);
+
+	if (err)
+		return err;
+	*sent = sendmsg(file->fd, &message->header, (int)flags);
+	if (*sent < 0)
+		*sent = -errno;
+	s->n.submits++;
+	err = cork_after(s);
+	if (zerocopy && *sent == -ENOBUFS)
+		*sent = -EAGAIN;	/* notifications fill net.core.optmem_max */
+	take_result(s, (int)*sent, zerocopy);
+	if (zerocopy && *sent >= 0) {
+		file->zerocopy_next++;
+		file->outstanding++;
+		s->outstanding++;
+		s->since_drain++;
+	}
+	if (!err && zerocopy && (s->since_drain >= s->send.lag || *sent < 0))
+		err = take_ranges(s, file);
+	if (!err && zerocopy && s->send.drain == ZCLAB_DRAIN_EACH)
+		err = syscall_drain(s);
+	return err ? err : await_writable(s, file);
+}
+
+static void skip(struct msghdr *header, size_t bytes)
+{
+	while (header->msg_iovlen && bytes >= header->msg_iov->iov_len) {
+		bytes -= header->msg_iov->iov_len;
+		header->msg_iov++;
+		header->msg_iovlen--;
+	}
+	if (bytes) {
+		header->msg_iov->iov_base = (char *)header->msg_iov->iov_base + bytes;
+		header->msg_iov->iov_len -= bytes;
+	}
+}
+
+/* A stream may take a part: the rest of its units must follow at once, or what
+ * comes next is out of step. Each part counts as a request. */
+static int send_rest(struct zclab_ring *s, struct file *file, struct message *message,
+		     unsigned int flags, ssize_t sent)
+{
+	size_t left = s->send.io_size_bytes;
+	int err = 0;
+
+	for (;;) {
+		if (sent > 0) {
+			left -= (size_t)sent;
+			skip(&message->header, (size_t)sent);
+		}
+		if (err || !left || (sent < 0 && sent != -EAGAIN))
+			return err;
+		err = send_once(s, file, message, flags, &sent);
+	}
+}
+
 /* Sends one request; what the kernel puts off is tried again by the next one. */
 int syscall_send(struct zclab_ring *s)
 {
@@ -152,7 +215,7 @@ int syscall_send(struct zclab_ring *s)
 	unsigned int flags = MSG_DONTWAIT | MSG_NOSIGNAL |
 			     (s->msg_flags & ~(unsigned int)MSG_WAITALL);
 	char *payload = next_buffer(s);
-	ssize_t sent;
+	ssize_t sent = -EAGAIN;
 	int err;
 
 	/* A buffer may be stamped anew only when nobody reads it any more. */
@@ -168,40 +231,14 @@ int syscall_send(struct zclab_ring *s)
 		flags |= more_flag(s);
 	if (zerocopy)
 		flags |= MSG_ZEROCOPY;
-	err = cork_before(s);
-	if (err)
+	err = send_once(s, file, message, flags, &sent);
+	if (!s->send.unit_bytes)
 		return err;
-	sent = sendmsg(file->fd, &message->header, (int)flags);
-	s->n.submits++;
-	err = cork_after(s);
-	if (sent >= 0) {
-		take_result(s, (int)sent, zerocopy);
-		if (zerocopy) {
-			file->zerocopy_next++;
-			file->outstanding++;
-			s->outstanding++;
-			s->since_drain++;
-		}
-	} else {
-		if (s->send.unit_bytes)	/* unsent: the number is given again */
-			file->units -= s->send.io_size_bytes / s->send.unit_bytes;
-		/* ENOBUFS: notifications fill net.core.optmem_max. */
-		take_result(s, errno == ENOBUFS && zerocopy ? -EAGAIN : -errno,
-			    zerocopy);
-	}
-	if (err)
-		return err;
-	if (zerocopy && (s->since_drain >= s->send.lag || sent < 0)) {
-		err = take_ranges(s, file);
-		if (err)
-			return err;
-	}
-	if (zerocopy && s->send.drain == ZCLAB_DRAIN_EACH) {
-		err = syscall_drain(s);
-		if (err)
-			return err;
-	}
-	return await_writable(s, file);
+	if (sent < 0)	/* unsent: the number is given again */
+		file->units -= s->send.io_size_bytes / s->send.unit_bytes;
+	else if (!err)
+		err = send_rest(s, file, message, flags, sent);
+	return err;
 }
 
 /* Awaits the notifications that are outstanding, socket by socket. */
@@ -222,7 +259,7 @@ int syscall_drain(struct zclab_ring *s)
 				return err;
 			if (!file->outstanding)
 				break;
-			if (stopping(s) && now_ns() > begun + STOP_GRACE_NS)
+			if (given_up(s))
 				return -ECANCELED;
 			if (now_ns() > begun + STALL_NS)
 				return -ETIME;
