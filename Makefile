@@ -1,9 +1,12 @@
-# Every target is one zclab command; `make setup` brings zclab about.
+# Every target is one zclab command; `make setup` brings zclab about. (`sanitize` is C
+# alone and needs neither Python nor zclab.)
 #   make report PROFILE=full        make verify RUN=data/runs/<run-id>
 #   make test ARGS="-k table"       make measure ARGS="--protocol tcp"
 
 PROFILE ?= quick
 RUN ?=
+PEER ?=
+LIBURING ?=
 ARGS ?=
 
 # An activated conda environment is used, but not conda's base: bootstrap.py alike.
@@ -25,7 +28,7 @@ else pacman -Sy --noconfirm python; fi
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report test lab measure verify lint clean
+.PHONY: help setup report test lab measure bench verify sanitize lint clean
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -46,8 +49,14 @@ lab: setup ## open the notebooks in JupyterLab
 measure: setup ## take one run into data/runs/
 	@"$(BIN)/zclab" measure $(if $(filter file,$(origin PROFILE)),,--profile $(PROFILE)) $(ARGS)
 
+bench: setup ## zclab against liburing's example, docs/bench.md; or PEER=<its binary>
+	@"$(BIN)/zclab" bench $(if $(PEER),--peer "$(PEER)") $(ARGS)
+
 verify: setup ## check every run and report against its hashes, or RUN=<run or report>
 	@"$(BIN)/zclab" verify $(RUN) $(ARGS)
+
+sanitize: ## the C tests: sanitizers, valgrind, libFuzzer; LIBURING=<path> FUZZ_SECONDS=30
+	@$(MAKE) --no-print-directory -C tests/c LIBURING="$(abspath $(LIBURING))" $(ARGS)
 
 lint: setup ## check style and types
 	@"$(BIN)/zclab" lint $(ARGS)

@@ -648,6 +648,53 @@ def test(context: typer.Context) -> None:
     _run([sys.executable, "-m", "pytest", *context.args])
 
 
+@app.command(epilog="Example: zclab bench --cells 'udp-600-*' --pairs 10")
+def bench(
+    peer: Annotated[
+        Path | None,
+        typer.Option(
+            help="liburing's examples/send-zerocopy; by default the distribution's, "
+            "fetched with apt and built under build/.",
+            metavar="PATH",
+        ),
+    ] = None,
+    pairs: Annotated[str, typer.Option(help="Rounds; 20 or more for docs/.")] = "40",
+    seconds: Annotated[
+        str, typer.Option(help="The peer's -t: a sample takes that and 200 ms.")
+    ] = "0",
+    cells: Annotated[
+        str,
+        typer.Option(
+            help="Cells to measure, separated by commas, with wildcards: "
+            "udp-600-*,tuned-8000.",
+            metavar="LIST",
+        ),
+    ] = "*",
+    seed: Annotated[str, typer.Option(help="Seed of the random order.")] = "1",
+) -> None:
+    """Compare zclab's sender with liburing's example; write docs/bench.md.
+
+    Without --cells and with at least 20 rounds the page goes to docs/, else to
+    build/bench/, where the samples are in either case. Ctrl-C keeps the rounds that
+    are finished.
+    """
+    from zclab.bench import event
+    from zclab.params import parse_int
+
+    asked = event.Asked(
+        peer=peer,
+        pairs=parse_int(pairs, "pairs"),
+        seconds=parse_int(seconds, "seconds"),
+        cells=cells,
+        seed=parse_int(seed, "seed"),
+    )
+    with _bar() as show:
+        done = event.hold(asked, progress=show)
+    typer.echo(done.page)
+    if done.stopped:
+        raise StoppedError("stopped; the finished rounds are in the page and beside it")
+
+
 @app.command(epilog="Example: zclab lint")
 def lint() -> None:
     """Check style, types and that the notebook sources are stripped."""
