@@ -37,7 +37,6 @@ struct slot {
 	uint8_t state;
 	uint8_t zerocopy;
 	uint8_t timed;		/* sent after the warm-up: its notification counts */
-	uint64_t completed_ns;	/* only with latency */
 };
 
 /* A message as sendmsg(2) takes it. It must live until the kernel read it. */
@@ -88,6 +87,7 @@ struct zclab_ring {
 	unsigned int free_count;
 	uint16_t free_slots[ZCLAB_SLOTS];
 	struct slot slots[ZCLAB_SLOTS];
+	uint64_t completed_ns[ZCLAB_SLOTS]; /* only with latency */
 };
 
 static inline uint64_t now_ns(void)

@@ -212,7 +212,7 @@ static int take_notification(struct zclab_ring *s, unsigned int index,
 		if ((uint32_t)cqe->res & IORING_NOTIF_USAGE_ZC_COPIED)
 			s->n.copied++;
 		if (s->send.latency)
-			s->n.latency[latency_bucket(now - slot->completed_ns)]++;
+			s->n.latency[latency_bucket(now - s->completed_ns[index])]++;
 		break;
 	case SLOT_DUE_FAILED:
 		/* Failed sends notify too, always flagged copied: kept apart. */
@@ -239,7 +239,8 @@ static int take_completion(struct zclab_ring *s, unsigned int index,
 		if (!slot->zerocopy)
 			return breach(s, ZCLAB_BREACH_PLAIN_MORE);
 		slot->state = cqe->res < 0 ? SLOT_DUE_FAILED : SLOT_DUE;
-		slot->completed_ns = now;
+		if (s->send.latency)
+			s->completed_ns[index] = now;
 		s->outstanding++;
 	} else {
 		release(s, index);
