@@ -1,5 +1,4 @@
-# Every target is one zclab command; `make setup` brings zclab about. (`sanitize` is C
-# alone and needs neither Python nor zclab.)
+# Every target is one zclab command; `make setup` brings zclab about.
 #   make report PROFILE=full        make verify RUN=data/runs/<run-id>
 #   make test ARGS="-k table"       make measure ARGS="--protocol tcp"
 
@@ -55,8 +54,8 @@ bench: setup ## zclab against liburing's example, docs/bench.md; or PEER=<its bi
 verify: setup ## check every run and report against its hashes, or RUN=<run or report>
 	@"$(BIN)/zclab" verify $(RUN) $(ARGS)
 
-sanitize: ## the C tests: sanitizers, valgrind, libFuzzer; LIBURING=<path> FUZZ_SECONDS=30
-	@$(MAKE) --no-print-directory -C tests/c LIBURING="$(abspath $(LIBURING))" $(ARGS)
+sanitize: setup ## the C tests: sanitizers, valgrind, libFuzzer; LIBURING=<path> FUZZ_SECONDS=30
+	@"$(BIN)/zclab" sanitize LIBURING="$(abspath $(LIBURING))" $(if $(FUZZ_SECONDS),FUZZ_SECONDS=$(FUZZ_SECONDS)) $(ARGS)
 
 lint: setup ## check style and types
 	@"$(BIN)/zclab" lint $(ARGS)

@@ -695,6 +695,20 @@ def bench(
         raise StoppedError("stopped; the finished rounds are in the page and beside it")
 
 
+@app.command(
+    epilog="Example: zclab sanitize fuzz FUZZ_SECONDS=900",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def sanitize(context: typer.Context) -> None:
+    """Run the C tests of the shim: sanitizers, valgrind, leak cycles, libFuzzer.
+
+    Further arguments go to tests/c/Makefile: its parts (gcc, clang, cycles, valgrind,
+    fuzz) and LIBURING=PATH for a second liburing. What a missing tool leaves out is
+    said in a line of its own.
+    """
+    _run(["make", "--no-print-directory", "-C", "tests/c", *context.args])
+
+
 @app.command(epilog="Example: zclab lint")
 def lint() -> None:
     """Check style, types and that the notebook sources are stripped."""

@@ -573,7 +573,7 @@ static int drain(struct zclab_ring *s, int err)
 {
 	int late = 0;
 
-	if (err == -ECANCELED || err == -EPROTO)
+	if (err == -ECANCELED || err == -ETIME || err == -EPROTO)
 		return err;	/* it was waited for; or the slots are unsure */
 	if (by_syscall(&s->send)) {
 		late = syscall_drain(s);
