@@ -1,6 +1,8 @@
 """What all tests share."""
 
 import signal
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,3 +17,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def checkout() -> Path:
     """Return the folder that holds pyproject.toml."""
     return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def udp() -> Iterator[socket.socket]:
+    """Return a UDP socket that is connected to one that takes all it is sent."""
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiving,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sending,
+    ):
+        receiving.bind(("127.0.0.1", 0))
+        sending.connect(receiving.getsockname())
+        yield sending

@@ -53,18 +53,6 @@ def all_modes() -> tuple[str, ...]:
     return tuple(str(mode) for mode in Mode if here(mode))
 
 
-@pytest.fixture
-def udp():
-    """Return a UDP socket that is connected to one that takes all it is sent."""
-    with (
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiving,
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sending,
-    ):
-        receiving.bind(("127.0.0.1", 0))
-        sending.connect(receiving.getsockname())
-        yield sending
-
-
 def send(sending: socket.socket, mode: str, options: str = "", **more):
     """Return the counts of some 600 requests of 1200 B, 8 to a batch."""
     given = Options.of(parse(options))

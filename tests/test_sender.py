@@ -18,18 +18,6 @@ pytestmark = needs_uring
 SLICE = {"warmup_ns": 200_000, "budget_ns": 2_000_000}
 
 
-@pytest.fixture
-def udp():
-    """Return a UDP socket that is connected to one that takes all it is sent."""
-    with (
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiving,
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sending,
-    ):
-        receiving.bind(("127.0.0.1", 0))
-        sending.connect(receiving.getsockname())
-        yield sending
-
-
 @pytest.mark.parametrize("mode", TABLE_MODES)
 @pytest.mark.parametrize("batch", [1, 8, 64])
 def test_counts_agree(udp, mode, batch):

@@ -25,7 +25,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from zclab import errors
 from zclab import options as opts
 from zclab.errors import CapabilityError, MeasureError, ZclabError
-from zclab.measure import namespace
+from zclab.measure import memlock, namespace
 from zclab.measure.flow import Flow
 from zclab.measure.path import FAR, UDP_SINK_PORT, up
 from zclab.options import Options
@@ -35,7 +35,7 @@ from zclab.uring.ring import Ring, RingSetup
 from zclab.uring.sender import Sender, Shape
 
 FAMILY = 4
-CAP_IPC_LOCK, CAP_SYS_ADMIN = 14, 21  # linux/capability.h
+CAP_SYS_ADMIN = 21  # linux/capability.h
 SETUP_S = 60.0
 GRACE_S = 15.0  # to start, to send what is still queued, to end
 CATCH_UP_S = 5.0
@@ -305,23 +305,17 @@ def _own_network() -> Iterator[int]:
         CapabilityError: namespaces are refused.
 
     """
-    _, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
-    for limit in (resource.RLIM_INFINITY, hard):
-        with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_MEMLOCK, (limit, limit))
-            break
-    limited = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
+    memlock.use_all()
     home = _network()
     with ExitStack() as stack:
         if _may(CAP_SYS_ADMIN):
             stack.enter_context(namespace.PeerNetwork().entered())
-            limited = -1 if _may(CAP_IPC_LOCK) else limited
         else:
             namespace.enter()
         # What comes next adds a device and an address: never to the host.
         if _network() == home:
             raise CapabilityError("this process is still in the host's network")
-        yield limited
+        yield memlock.effective_bytes()
 
 
 def _network() -> str:
