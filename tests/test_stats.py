@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats as scipy_stats
 
 from zclab import stats
 
@@ -153,3 +154,22 @@ def test_map_keeps_the_order_of_the_bounds() -> None:
     found = stats.median_interval([1, 2, 3, 4, 5, 6, 7]).map(lambda x: -x)
 
     assert found.low < found.center < found.high
+
+
+@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.99])
+@pytest.mark.parametrize("n", [8, 11, 40, 44, 300, 1001])
+def test_the_interval_is_that_of_scipy(n: int, confidence: float) -> None:
+    """Ranks that are remembered give the bounds that scipy computes each time."""
+    values = np.random.default_rng(n).normal(size=n).round(1)
+    found = stats.median_interval(values, confidence)
+    test = scipy_stats.quantile_test(values, q=float(np.median(values)), p=0.5)
+    theirs = test.confidence_interval(confidence_level=confidence)
+
+    assert (theirs.low, theirs.high) == (found.low, found.high)
+    assert float(np.median(values)) == found.center
+
+
+def test_half_a_width_is_without_bound_when_n_is_too_small() -> None:
+    """It is half of high minus low, infinite below six values."""
+    assert stats.half_width(stats.median_interval([1, 2, 3, 4, 5, 6])) == 2.5
+    assert stats.half_width(stats.gain_percent(np.ones(5), np.ones(5))) == math.inf

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -65,15 +66,16 @@ def median_interval(
     Raises:
         ValueError: no values, or one that is not finite.
 
-    Source: scipy.stats.quantile_test; Conover, Practical Nonparametric
+    Source: the ranks of scipy.stats.quantile_test; Conover, Practical Nonparametric
     Statistics, 3rd ed., section 3.2.
 
     """
-    array = np.asarray(values, dtype=np.float64)
-    if array.size == 0 or not np.isfinite(array).all():
-        raise ValueError("median_interval wants at least one value, all finite")
-    center = float(np.median(array))
+    array = np.sort(np.asarray(values, dtype=np.float64))
     n = int(array.size)
+    # NaN and infinities end up at an end.
+    if n == 0 or not (math.isfinite(array[0]) and math.isfinite(array[-1])):
+        raise ValueError("median_interval wants at least one value, all finite")
+    center = float(array[(n - 1) // 2] + array[n // 2]) / 2
     if n < needed(confidence):
         warning = (
             f"n={n}: a {confidence:.0%} interval of a median "
@@ -82,9 +84,23 @@ def median_interval(
         return Interval(
             center=center, low=-math.inf, high=math.inf, n=n, warnings=(warning,)
         )
-    test = scipy_stats.quantile_test(array, q=center, p=0.5)
-    bounds = test.confidence_interval(confidence_level=confidence)
-    return Interval(center=center, low=float(bounds.low), high=float(bounds.high), n=n)
+    below, above = _bounds(n, confidence)
+    return Interval(
+        center=center, low=float(array[below]), high=float(array[above]), n=n
+    )
+
+
+@cache
+def _bounds(n: int, confidence: float) -> tuple[int, int]:
+    """Return which of n sorted values, from 0, are the bounds of their median."""
+    heads = scipy_stats.binom(n, 0.5)
+    tail = (1 - confidence) / 2
+    return int(heads.ppf(tail)) - 1, int(heads.isf(tail))
+
+
+def half_width(interval: Interval) -> float:
+    """Return half the width of an interval in its unit; inf when n is too small."""
+    return (interval.high - interval.low) / 2
 
 
 def log_gain(arm_ns: Floats, baseline_ns: Floats) -> Floats:
