@@ -53,9 +53,9 @@ class Truth:
     overhead_ns: float = 100_000.0
     gains: Gains = ()
     copied: Shares = (("lo", 1.0), ("veth", 1.0))
-    noise: float = 0.02
+    noise: float = 0.025
     noise_floor: float = 0.002
-    shared: float = 0.1
+    shared: float = 0.15
     drift: float = 0.0
     wave: float = 0.0
     wave_blocks: float = 200.0
