@@ -1,18 +1,17 @@
 """SYNTHETIC runs with known effects, for tests only. Nothing here was measured.
 
-Costs are `base + slope * size` ns per request times a block factor that all arms
-share (what pairing must cancel), times noise of the arm, times the arm's effect.
+Samples are those of `zclab.synthetic`. But for `make(marked=True)` the runs are
+not marked so: tests of mails and reports want what looks like a run of a kernel.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path as Folder
 from typing import Any
 
-import numpy as np
-
-from zclab import options as opts
-from zclab import store
-from zclab.params import TABLE_MODES, Path, Plan, Point, Protocol, arm_mode, grid
+from zclab import store, synthetic
+from zclab.params import BASELINE, TABLE_MODES, Path, Plan, Point, Protocol, grid
+from zclab.truth import Truth
 
 ALL = TABLE_MODES
 
@@ -123,67 +122,25 @@ def default_gain(point: Point, arm: str) -> float:
     return GAINS[point.path].get(arm, 0.0)
 
 
-def _sample(
-    point: Point,
-    block: int,
-    position: int,
-    arm: str,
+def truth_of(
+    points: tuple[Point, ...],
     *,
-    ns: float,
-    copied: float | None,
-) -> dict[str, Any]:
-    mode = arm_mode(arm)
-    requests = max(1, int(10_000_000 / ns))
-    zc = {"send": 0, "mixed": requests * 2 // 3}.get(mode, requests)
-    live = point.path is not Path.SINK
-    sent = requests * point.io_size_bytes
-    return {
-        "point": point.name,
-        "path": str(point.path),
-        "protocol": str(point.protocol),
-        "family": point.family,
-        "io_size_bytes": point.io_size_bytes,
-        "batch": point.batch,
-        "block": block,
-        "position": position,
-        "arm": arm,
-        "mode": str(mode),
-        "options": opts.spell(point.options(arm).changed()),
-        "started_ns": 1_000_000_000 + block * 60_000_000 + position * 11_000_000,
-        "elapsed_ns": round(requests * ns),
-        "drain_ns": 10_000,
-        "requests": requests,
-        "bytes": sent,
-        "zc_requests": zc,
-        "notifications": zc,
-        "ranges": 0,
-        "failed_notifications": 0,
-        "copied": None if copied is None else round(zc * copied),
-        "outstanding": min(zc, 8),
-        "eagain": 0,
-        "short_sends": 0,
-        "failed": 0,
-        "errors": "",
-        "datagrams": requests if point.protocol is Protocol.UDP else None,
-        "cq_overflow": 0,
-        "submits": -(-requests // point.batch),
-        "cpu_user_ns": round(requests * ns * 0.1),
-        "cpu_sys_ns": round(requests * ns * 0.9),
-        "switches_voluntary": 0,
-        "switches_forced": 0,
-        "softirq_sender_ns": 0,
-        "softirq_receiver_ns": 0,
-        "latency": None,
-        "received_bytes": sent if live else None,
-        "received": requests if live and point.protocol is Protocol.UDP else None,
-        "receiver_drops": 0 if live and point.protocol is Protocol.UDP else None,
-        "receiver_cpu_user_ns": 0 if live else None,
-        "receiver_cpu_sys_ns": round(requests * ns * 0.5) if live else None,
-        "receiver_switches": 0 if live else None,
-        "corrupt": None,
-        "disordered": None,
-        "sent_total_bytes": sent,
-    }
+    gain: Gain = default_gain,
+    copied: dict[str, float | None] | None = None,
+    noise: float = 0.01,
+) -> Truth:
+    """Return the truth in which each arm of each point has its own gain."""
+    return Truth(
+        gains={
+            f"{point.name}/{arm}": gain(point, arm)
+            for point in points
+            for arm in point.arms
+            if arm != BASELINE
+        },
+        copied={**COPIED, **(copied or {})},
+        noise=noise,
+        shared=0.2,
+    )
 
 
 def blocks(
@@ -194,27 +151,13 @@ def blocks(
     noise: float = 0.01,
 ) -> Iterator[list[dict[str, Any]]]:
     """Yield the synthetic blocks of a plan, points interleaved as in a real run."""
-    shares: dict[str, float | None] = {**COPIED, **(copied or {})}
-    random = np.random.default_rng(plan.seed)
+    truth = truth_of(plan.points, gain=gain, copied=copied, noise=noise)
+    plan = replace(plan, synthetic=truth)
+    labs = {path: synthetic.Lab(plan, path) for path in plan.paths}
     for block in range(plan.blocks):
         for point in plan.points:
-            shared = np.exp(random.normal(0, 0.2))  # the host's mood, alike for all
-            cost = (1500 + 0.06 * point.io_size_bytes) * shared
-            samples = []
-            for position, arm in enumerate(random.permutation(point.arms)):
-                own = np.exp(random.normal(0, noise))
-                ns = cost * own / (1 + gain(point, str(arm)) / 100)
-                samples.append(
-                    _sample(
-                        point,
-                        block,
-                        position,
-                        str(arm),
-                        ns=float(ns),
-                        copied=shares[point.path],
-                    )
-                )
-            yield samples
+            order = plan.order(point, block)
+            yield labs[point.path].block(point, order, block, plan.slice_ns)
 
 
 def make(
@@ -228,19 +171,21 @@ def make(
     gain: Gain = default_gain,
     copied: dict[str, float | None] | None = None,
     noise: float = 0.01,
+    marked: bool = False,
 ) -> store.Run:
     """Write a synthetic run under `parent` and return it loaded.
 
     `planned` is blocks per point; the run breaks off after `stop_after` blocks over
-    all points; `gain` gives the true effects, `copied` the shares by path.
+    all points; `gain` gives the true effects, `copied` the shares by path. A `marked`
+    run says that it is synthetic, as those of users do.
     """
-    plan = Plan(
-        profile="synthetic",
-        points=points() if plan_points is None else plan_points,
-        seed=seed,
-        blocks=planned,
-    )
+    found = points() if plan_points is None else plan_points
+    plan = Plan(profile="synthetic", points=found, seed=seed, blocks=planned)
     facts = HOST if host is None else host
+    if marked:
+        facts = {**facts, "synthetic": True}
+        truth = truth_of(found, gain=gain, copied=copied, noise=noise)
+        plan = replace(plan, synthetic=truth)
     with store.Journal.create(plan, facts, alias="host-0000", out=parent) as journal:
         made = blocks(plan, gain=gain, copied=copied, noise=noise)
         for number, block in enumerate(made):
