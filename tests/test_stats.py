@@ -1,5 +1,6 @@
 """Intervals and paired effects, against brute force."""
 
+import itertools
 import math
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
+from scipy.signal import lfilter
 
 from zclab import stats
 
@@ -173,3 +175,282 @@ def test_half_a_width_is_without_bound_when_n_is_too_small() -> None:
     """It is half of high minus low, infinite below six values."""
     assert stats.half_width(stats.median_interval([1, 2, 3, 4, 5, 6])) == 2.5
     assert stats.half_width(stats.gain_percent(np.ones(5), np.ones(5))) == math.inf
+
+
+def paired_noise(n: int, seed: int, correlation: float = 0.0) -> np.ndarray:
+    """Return AR(1) noise of n blocks, as a log ratio with a spread of 3 %."""
+    draws = np.random.default_rng(seed).normal(0, 0.03, size=n + 50)
+    return lfilter([1], [1, -correlation], draws)[50:]
+
+
+@given(st.lists(st.floats(0.1, 9) | st.floats(-9, -0.1), min_size=1, max_size=12))
+def test_the_sign_test_is_that_of_all_signs(values: list[float]) -> None:
+    """P is the share of all 2**n sign patterns that are at least as lopsided."""
+    n = len(values)
+    seen = abs(sum(np.sign(values)))
+    patterns = itertools.product([-1, 1], repeat=n)
+    as_far = sum(abs(sum(pattern)) >= seen for pattern in patterns)
+
+    assert stats.sign_test(values).p == pytest.approx(as_far / 2**n)
+
+
+@given(st.integers(6, 80), st.integers(1, 80), st.integers(0, 300), st.floats(-1, 1))
+def test_sign_test_and_interval_agree(
+    n: int, worth: int, seed: int, shift: float
+) -> None:
+    """P is below 5 % exactly where the interval leaves out zero, corrected or not."""
+    values = np.random.default_rng(seed).normal(shift, 1, size=n).round(1)
+    interval = stats.median_interval(values, effective_n=worth)
+
+    assert interval.excludes_zero == (
+        stats.sign_test(values, effective_n=worth).p < 0.05
+    )
+
+
+@pytest.mark.parametrize("n", [40, 100, 300])
+def test_fewer_effective_blocks_widen_the_interval(n: int) -> None:
+    """The bounds move outwards as the effective n falls, to infinity below six."""
+    values = np.random.default_rng(n).normal(size=n)
+    widths = [
+        stats.half_width(stats.median_interval(values, effective_n=worth))
+        for worth in (n, n // 2, n // 4, 5)
+    ]
+
+    assert stats.half_width(stats.median_interval(values)) == widths[0]
+    assert sorted(set(widths)) == widths
+    assert widths[-1] == math.inf
+
+
+def test_the_rank_sum_test_is_that_of_all_permutations() -> None:
+    """P is the share of all ways to part the values that are as lopsided."""
+    these, those = [1.0, 2.5, 4.0, 9.0], [3.0, 5.0, 6.0, 7.0, 8.0]
+    together = these + those
+
+    def lopsided(chosen: tuple[int, ...]) -> float:
+        mine = [together[i] for i in chosen]
+        rest = [x for i, x in enumerate(together) if i not in chosen]
+        wins = sum(a > b for a in mine for b in rest)
+        return abs(wins - len(mine) * len(rest) / 2)
+
+    ways = list(itertools.combinations(range(9), 4))
+    share = np.mean([lopsided(way) >= lopsided((0, 1, 2, 3)) for way in ways])
+    found = stats.rank_sum(these, those)
+
+    assert found.p == pytest.approx(share)
+    assert (found.n, found.warnings) == (9, ())
+
+
+def test_too_few_values_for_a_test_are_told() -> None:
+    """Two against two cannot reach 5 %, nor can five signs."""
+    assert "too few" in stats.rank_sum([1, 2], [3, 4]).warnings[0]
+    assert "needs 6" in stats.sign_test([1, 2, 3, 4, 5]).warnings[0]
+
+
+def brute_force_holm(p_values: list[float]) -> list[float]:
+    """Return for each p the least level at which Holm's procedure rejects it."""
+    levels = sorted({min(1, p * k) for p in p_values for k in range(1, 9)} | {1})
+
+    def rejects(level: float) -> set[int]:
+        gone: set[int] = set()
+        for i in sorted(range(len(p_values)), key=p_values.__getitem__):
+            if min(1, p_values[i] * (len(p_values) - len(gone))) > level:
+                break
+            gone.add(i)
+        return gone
+
+    return [
+        min(level for level in levels if i in rejects(level))
+        for i in range(len(p_values))
+    ]
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_is_the_step_down_procedure(p_values: list[float]) -> None:
+    """Adjusted p values are the levels at which the procedure rejects."""
+    assert brute_force_holm(p_values) == pytest.approx(list(stats.holm(p_values)))
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_adjusted_p_values_are_never_smaller(p_values: list[float]) -> None:
+    """Holm's are at least Benjamini and Hochberg's, and both at least the plain."""
+    plain = np.array(p_values)
+    bh, holm = stats.benjamini_hochberg(plain), stats.holm(plain)
+
+    assert (plain <= bh + 1e-12).all()
+    assert (bh <= holm + 1e-12).all()
+
+
+def test_what_was_not_tested_is_no_comparison() -> None:
+    """NaN stays NaN and adjusts no other p value."""
+    found = stats.holm([0.01, math.nan, 0.02])
+
+    assert found[[0, 2]] == pytest.approx([0.02, 0.02])
+    assert math.isnan(found[1])
+    assert np.isnan(stats.benjamini_hochberg([math.nan])).all()
+
+
+def test_autocorrelation_is_that_of_the_definition() -> None:
+    """An alternating series has lag 1 near -1 and lag 2 near +1; a constant has 0."""
+    found = stats.autocorrelation([1, -1] * 50, 2)
+
+    assert found == pytest.approx([-0.99, 0.98])
+    assert list(stats.autocorrelation(np.ones(9), 3)) == [0, 0, 0]
+
+
+def test_independent_blocks_count_in_full_and_dependent_ones_do_not() -> None:
+    """AR(1) of 0.5 leaves about n/2 for the median: its signs correlate by 1/3."""
+    free = [stats.effective_n(paired_noise(300, seed)) for seed in range(100)]
+    bound = [stats.effective_n(paired_noise(300, seed, 0.5)) for seed in range(100)]
+
+    assert np.median(free) == 300
+    assert 100 < np.median(bound) < 180
+    assert stats.effective_n(np.ones(50)) == 50
+
+
+@pytest.mark.parametrize("n", [40, 100, 300])
+@pytest.mark.parametrize("correlation", [0.0, 0.2, 0.5])
+def test_intervals_of_dependent_blocks_still_cover(n: int, correlation: float) -> None:
+    """With AR(1) blocks the corrected interval misses as rarely as it should."""
+    misses = 0
+    for seed in range(500):
+        values = paired_noise(n, seed, correlation)
+        worth = stats.effective_n(values)
+        misses += stats.median_interval(values, effective_n=worth).excludes_zero
+    # Six in a hundred, and three standard errors of 500 draws; without the
+    # correction 17 in a hundred miss at 0.5.
+    assert misses / 500 < 0.06 + 3 * math.sqrt(0.06 * 0.94 / 500)
+
+
+def test_a_trend_is_told_and_noise_is_not() -> None:
+    """Rho and p are scipy's; a constant series has neither trend nor error."""
+    values = paired_noise(60, 1) + np.linspace(0, 0.05, 60)
+    found = stats.trend(values)
+    theirs = scipy_stats.spearmanr(np.arange(60), values)
+
+    assert (found.rho, found.p) == pytest.approx((theirs.statistic, theirs.pvalue))
+    assert found.last > found.first
+    assert stats.trend(np.ones(9)).p == 1
+    assert stats.trend(np.arange(9.0)).p == 0
+
+
+def test_outliers_are_beyond_ten_robust_sigmas() -> None:
+    """Only the far value is one, however far it is; among equal values none is."""
+    values = [*paired_noise(50, 2), 1e9]
+
+    assert list(np.flatnonzero(stats.outlying(values))) == [50]
+    assert not stats.outlying([1.0] * 9 + [2.0]).any()
+
+
+@pytest.mark.parametrize(("n", "seed"), [(40, 1), (100, 2), (300, 3)])
+def test_the_detectable_effect_is_found_as_often_as_it_says(n: int, seed: int) -> None:
+    """Planted in 400 series, the minimum detectable effect is found in nine of ten."""
+    random = np.random.default_rng(seed)
+    quantile = scipy_stats.norm.ppf(0.5 + stats._noether(0.95, 0.9) / 2 / math.sqrt(n))
+    found = sum(
+        stats.median_interval(random.normal(quantile, 1, size=n)).excludes_zero
+        for _ in range(400)
+    )
+    told = np.mean([stats.detectable(random.normal(0, 1, size=n)) for _ in range(200)])
+
+    # Three standard errors of 400 draws; ranks are discrete, which costs at n=40.
+    assert 0.9 - 0.045 - 0.02 * (n == 40) < found / 400 < 0.9 + 0.045
+    # What a series says of itself is the larger of two directions, so a bit more.
+    assert quantile * 0.95 < told < quantile * 1.3
+
+
+def test_too_few_blocks_find_no_effect_for_sure() -> None:
+    """The normal quantiles ask for eleven blocks; ten can detect nothing so often."""
+    assert stats.detectable(np.arange(10.0)) == math.inf
+    assert stats.detectable(np.arange(11.0)) < math.inf
+    assert stats.detectable(np.arange(100.0), effective_n=10) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "floor", "expected"),
+    [
+        (1.0, 2.0, 0.5, stats.Verdict.FASTER),
+        (-2.0, -1.0, 0.5, stats.Verdict.SLOWER),
+        (0.2, 0.8, 0.5, stats.Verdict.FASTER),
+        (0.2, 0.8, 0.9, stats.Verdict.EQUIVALENT),
+        (-0.8, 0.9, 0.0, stats.Verdict.EQUIVALENT),
+        (-0.8, 1.0, 0.0, stats.Verdict.UNDECIDED),
+        (0.2, 1.8, 1.9, stats.Verdict.UNDECIDED),
+        (-math.inf, math.inf, 0.5, stats.Verdict.UNDECIDED),
+    ],
+)
+def test_the_verdict_is_read_off_the_interval(
+    low: float, high: float, floor: float, expected: stats.Verdict
+) -> None:
+    """Different where zero is left out, else equivalent within a point, else open."""
+    gain = stats.Interval(center=0.0, low=low, high=high, n=10)
+
+    assert stats.verdict(gain, floor) is expected
+    assert stats.equivalent(gain) == (low > -1 and high < 1)
+
+
+def costs_of(ratios: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return costs of arm and baseline with these log ratios."""
+    return 1000 * np.exp(-ratios), np.full(len(ratios), 1000.0)
+
+
+@pytest.mark.parametrize(
+    ("planted", "expected"),
+    [
+        (0.0, stats.Verdict.EQUIVALENT),
+        (1.0, stats.Verdict.FASTER),
+        (-1.0, stats.Verdict.SLOWER),
+    ],
+)
+def test_planted_effects_get_their_verdict(
+    planted: float, expected: stats.Verdict
+) -> None:
+    """At 300 blocks and 3 % of noise, 1 % is found and 0 % is called equivalent."""
+    shift = math.log1p(planted / 100)
+    found = [
+        stats.compare(*costs_of(paired_noise(300, seed) + shift)) for seed in range(100)
+    ]
+    right = np.mean([each.verdict is expected for each in found])
+    called = [each.equivalent for each in found]
+
+    assert right > 0.85
+    assert planted or np.mean(called) > 0.95
+
+
+def test_a_comparison_agrees_with_its_parts() -> None:
+    """Gain, saving and p are those of the functions, where blocks are independent."""
+    arm, base = costs_of(paired_noise(100, 4) + 0.1)
+    found = stats.compare(arm, base)
+
+    assert found.effective_n == 100
+    assert stats.gain_percent(arm, base) == found.gain
+    assert stats.saved_ns(arm, base) == found.saved
+    assert stats.sign_test(base - arm).p == found.p_sign
+    assert math.isnan(found.p_adjusted)
+    assert found.warnings == ()
+
+
+def test_warnings_say_what_troubles_a_comparison() -> None:
+    """Drift, dependence, outliers and too few blocks are each told, with numbers."""
+    noise = paired_noise(300, 5)
+    drifting = stats.compare(*costs_of(noise + np.linspace(0, 0.1, 300)))
+    assert any(text.startswith("drift: ") for text in drifting.warnings)
+    bound = stats.compare(*costs_of(paired_noise(300, 5, 0.7)))
+    assert any("300 blocks count as" in text for text in bound.warnings)
+    spoilt = stats.compare(*costs_of(np.where(np.arange(300) < 3, 2, noise + 0.05)))
+    assert "outliers: 3 of 300 blocks, kept; without them the same" in spoilt.warnings
+    few = stats.compare(*costs_of(noise[:5]))
+    assert "needs 6 blocks" in few.warnings[0]
+    unseen = stats.compare(*costs_of(noise[:8]))
+    assert "too small to see: n=8 blocks find no gain reliably" in unseen.warnings
+
+
+def test_an_outlier_that_makes_the_finding_is_told() -> None:
+    """Seven equal signs find an effect; without the far one there is none."""
+    ratios = np.array([0.01, 0.012, 0.011, 0.013, 0.009, 2.0])
+    found = stats.compare(*costs_of(ratios))
+
+    assert found.verdict is stats.Verdict.FASTER
+    assert (
+        "outliers: 1 of 6 blocks, kept; without them 'no difference found'"
+        in found.warnings
+    )
