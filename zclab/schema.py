@@ -10,11 +10,13 @@ from typing import Any
 
 from zclab.errors import DataError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+# Version 3, November 2026: points with slices of their own, what a block cost in time,
+# and runs that were resumed; a journal whose lines have sums.
 # Version 2, November 2026: options of the arm, and the counters of a sender that has
 # more modes than four. A run of version 1 loads with null in these columns.
 # Version 1, November 2026: the first format.
-READABLE = (1, 2)
+READABLE = (1, 2, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,21 @@ COLUMNS: tuple[Column, ...] = (
     Column("io_size_bytes", "int", "B", "payload of one send request"),
     Column("batch", "int", "1", "requests per submit (the tools' -n)"),
     Column("block", "int", "1", "number of the block within its point, from 0"),
+    Column(
+        "block_ns",
+        "int",
+        "ns",
+        "time that the whole block took, with warm-ups and drains; the same in all its "
+        "samples: summed over blocks, the machine time that was spent",
+        since=3,
+    ),
+    Column(
+        "sitting",
+        "int",
+        "1",
+        "in which sitting of the run it was taken: 0, and one more with each resume",
+        since=3,
+    ),
     Column("position", "int", "1", "place of this arm in the block's random order"),
     Column("arm", "str", "1", "mode, or control: the baseline a second time"),
     Column("mode", "str", "1", "how a request is sent; see the README's modes"),
@@ -56,6 +73,13 @@ COLUMNS: tuple[Column, ...] = (
         "1",
         "options that differ from their default, as name=value:name=value",
         since=2,
+    ),
+    Column(
+        "slice_ns",
+        "int",
+        "ns",
+        "timed length that was planned; elapsed_ns is what it became",
+        since=3,
     ),
     Column("started_ns", "int", "ns", "CLOCK_MONOTONIC at the start of the slice"),
     Column(
@@ -303,6 +327,8 @@ def check_sample(values: dict[str, Any], *, version: int = FORMAT_VERSION) -> No
         )
     for name, column in STORED.items():
         value = values[name]
+        if type(value) is _TYPES[column.kind]:  # nearly always, and quick
+            continue
         if value is None and (column.nullable or column.since > version):
             continue
         if not isinstance(value, _TYPES[column.kind]) or isinstance(value, bool):
@@ -342,12 +368,17 @@ def dictionary() -> str:
 
 
 FILES = {
-    "plan.json": "the plan as fixed before the first sample, and its hash",
+    "plan.json": "the plan as fixed before the first sample, its hash, and `slices`: "
+    "the timed length in ns of each point where a pilot chose it",
     "host-before.json": "facts of the host and of each path before the first sample",
+    "host-resumed-<n>.json": "the same at the start of sitting n of a resumed run, and "
+    "`warnings_before`: what was warned of until then",
     "host-after.json": "the host's facts again after the last sample; empty if partial",
-    "journal.jsonl": "one line per finished block; only in a run that is not sealed",
+    "journal.jsonl": "one line per finished block, with a sum over it and all lines "
+    "before; only in a run that is not sealed",
     "samples.parquet": "the samples of a sealed run",
-    "manifest.json": "what was planned and done, warnings, and SHA-256 of every file",
+    "manifest.json": "what was planned and done, `finished`, what `stopped` each "
+    "point, warnings, and SHA-256 of every file",
     "manifest.sha256": "SHA-256 of manifest.json",
 }
 
