@@ -437,7 +437,10 @@ def test_warnings_say_what_troubles_a_comparison() -> None:
     bound = stats.compare(*costs_of(paired_noise(300, 5, 0.7)))
     assert any("300 blocks count as" in text for text in bound.warnings)
     spoilt = stats.compare(*costs_of(np.where(np.arange(300) < 3, 2, noise + 0.05)))
-    assert "outliers: 3 of 300 blocks, kept; without them the same" in spoilt.warnings
+    assert (
+        "outliers: 3 of 300 blocks, all kept (without them: the same finding)"
+        in spoilt.warnings
+    )
     few = stats.compare(*costs_of(noise[:5]))
     assert "needs 6 blocks" in few.warnings[0]
     unseen = stats.compare(*costs_of(noise[:8]))
@@ -451,6 +454,6 @@ def test_an_outlier_that_makes_the_finding_is_told() -> None:
 
     assert found.verdict is stats.Verdict.FASTER
     assert (
-        "outliers: 1 of 6 blocks, kept; without them 'no difference found'"
+        "outliers: 1 of 6 blocks, all kept (without them: no difference found)"
         in found.warnings
     )

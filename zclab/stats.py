@@ -588,5 +588,8 @@ def _outliers(
         rest = ratios[~outside]
         gain = median_interval(rest, effective_n=effective_n(rest)).map(percent)
         without = verdict(gain, floor, margin)
-        then = "the same" if without is found else f"'{without}'"
-        yield f"outliers: {count} of {len(ratios)} blocks, kept; without them {then}"
+        then = "the same finding" if without is found else str(without)
+        yield (
+            f"outliers: {count} of {len(ratios)} blocks, all kept "
+            f"(without them: {then})"
+        )

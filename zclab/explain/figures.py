@@ -82,8 +82,14 @@ def use_style() -> None:
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Return the ends of the median's interval, NaN when there are too few values."""
-    found = stats.median_interval(values)
+    """Return the ends of the median's interval, NaN when there are too few values.
+
+    Args:
+        values: in the order of their blocks; where these hang together the interval
+            is as wide as in the tables.
+
+    """
+    found = stats.median_interval(values, effective_n=stats.effective_n(values))
     if math.isinf(found.low) or math.isinf(found.high):
         return math.nan, math.nan
     return found.low, found.high
@@ -92,10 +98,11 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 def _blocks(run: Run) -> pd.DataFrame:
     """Return ns per request and gain in percent, one row per point, arm and block."""
     frames = []
+    by_point = table.pairs(run)
     for point in run.plan.points:
-        if not (run.samples["point"] == point.name).any():
+        if point.name not in by_point:
             continue
-        ns = table.paired(run, point)
+        ns = by_point[point.name]
         gain = ns.rdiv(ns[BASELINE], axis=0).sub(1).mul(100)
         long = ns.melt(ignore_index=False, value_name="ns_per_request")
         long["gain_percent"] = gain.melt()["value"].to_numpy()

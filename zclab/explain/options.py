@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 
 from zclab import stats, store
-from zclab.explain.table import paired, signed
+from zclab.explain.table import FASTER, SLOWER, pairs, signed
 from zclab.params import Point, arm_mode
 from zclab.store import Run
+
+_OPPOSITE = {stats.Verdict.FASTER: SLOWER, stats.Verdict.SLOWER: FASTER}
 
 
 def newest(profile: str, parent: Path | None = None) -> Run | None:
@@ -29,15 +31,21 @@ def costs(run: Run) -> pd.DataFrame:
     One row per point and arm. Columns: point, io_size_bytes, batch, arm, n (blocks);
     cost_ns, cost_low, cost_high (ns per request more than without: the median of the
     differences within blocks); cost_percent, percent_low, percent_high (the same of
-    the time that a request takes without).
+    the time that a request takes without); finding (`slower` where an option costs);
+    warnings (joined by "; ").
     """
+    by_point = pairs(run)
     return pd.DataFrame(
-        [row for point in run.plan.points for row in _point_costs(run, point)]
+        [
+            row
+            for point in run.plan.points
+            if point.name in by_point
+            for row in _point_costs(point, by_point[point.name])
+        ]
     )
 
 
-def _point_costs(run: Run, point: Point) -> Iterator[dict[str, Any]]:
-    ns = paired(run, point)
+def _point_costs(point: Point, ns: pd.DataFrame) -> Iterator[dict[str, Any]]:
     for arm in point.modes:
         basis = str(arm_mode(arm))
         if arm == basis or not {arm, basis} <= set(ns.columns):
@@ -46,8 +54,8 @@ def _point_costs(run: Run, point: Point) -> Iterator[dict[str, Any]]:
         if not both.size:
             continue
         # The gain of doing without is the cost of doing with.
-        cost = stats.saved_ns(both[:, 1], both[:, 0])
-        percent = stats.gain_percent(both[:, 1], both[:, 0])
+        found = stats.compare(both[:, 1], both[:, 0])
+        cost, percent = found.saved, found.gain
         yield {
             "point": point.name,
             "io_size_bytes": point.io_size_bytes,
@@ -60,6 +68,8 @@ def _point_costs(run: Run, point: Point) -> Iterator[dict[str, Any]]:
             "cost_percent": percent.center,
             "percent_low": percent.low,
             "percent_high": percent.high,
+            "finding": _OPPOSITE.get(found.verdict, str(found.verdict)),
+            "warnings": "; ".join(found.warnings),
         }
 
 

@@ -1,28 +1,33 @@
 """A run as tables: one row per point and arm, in the shapes that people read.
 
-An effect is *decided* when its interval leaves out zero and reaches beyond the
-noise floor: the larger end, in either direction, of the interval of the control
-arm (the baseline measured a second time). All else is "no difference found".
+An arm is *faster* or *slower* when its interval leaves out zero and reaches beyond
+the noise floor: the larger end, in either direction, of the interval of the control
+arm (the baseline measured a second time). Else it is *equivalent* when the interval
+lies within a point of zero. All else is "no difference found".
 """
 
 import itertools
 import math
+import re
 import string
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from zclab import options as opts
 from zclab import stats
+from zclab.errors import DataError
 from zclab.explain import published
 from zclab.params import BASELINE, CONTROL, Point, arm_mode
 from zclab.store import Run
 
-FASTER = "faster"
-SLOWER = "slower"
-NO_DIFFERENCE = "no difference found"
+FASTER = str(stats.Verdict.FASTER)
+SLOWER = str(stats.Verdict.SLOWER)
+EQUIVALENT = str(stats.Verdict.EQUIVALENT)
+NO_DIFFERENCE = str(stats.Verdict.UNDECIDED)
 
 # Shares of notifications that say "copied" between which nothing is called by one
 # word. A single failed send also says copied (io_uring/notif.c), hence not 0 and 1.
@@ -31,16 +36,65 @@ COPIED_FROM = 0.99
 
 MIB = 1 << 20
 
+Codes = npt.NDArray[np.int_]
 
-def paired(run: Run, point: Point) -> pd.DataFrame:
-    """Return ns per request, one row per block and one column per arm.
 
-    A sample in which no request completed is left out (NaN).
+def pairs(run: Run) -> dict[str, pd.DataFrame]:
+    """Return ns per request by point, one row per block and one column per arm.
+
+    A sample in which no request completed is left out (NaN). Points are in the order
+    of the plan, those without a sample left out; arms are in the order of the point.
+
+    Raises:
+        DataError: a block has two samples of one arm.
+
     """
-    frame = run.samples[run.samples["point"] == point.name]
-    ns = frame.pivot(index="block", columns="arm", values="ns_per_request")
-    ns = ns.replace([np.inf, -np.inf], np.nan)
-    return ns.reindex(columns=[arm for arm in point.arms if arm in ns.columns])
+    samples = run.samples
+    points, names = _codes(samples["point"])
+    arms, labels = _codes(samples["arm"])
+    order = np.argsort(points, kind="stable")
+    ends = np.searchsorted(points[order], np.arange(len(names) + 1))
+    mine = {
+        name: order[ends[i] : ends[i + 1]]
+        for i, name in enumerate(names)
+        if ends[i] < ends[i + 1]
+    }
+    blocks = samples["block"].to_numpy()
+    ns = samples["ns_per_request"].to_numpy(dtype=np.float64)
+    return {
+        point.name: _pivot(point, blocks[at], arms[at], labels, ns[at])
+        for point in run.plan.points
+        if (at := mine.get(point.name)) is not None
+    }
+
+
+def _codes(texts: pd.Series) -> tuple[Codes, list[str]]:
+    """Return a column of few texts as small numbers, and what each stands for."""
+    found = texts.astype("category").cat
+    # 16 bits are sorted by radix, at a tenth of the time.
+    small = np.int16 if len(found.categories) < 1 << 15 else np.int64
+    return found.codes.to_numpy(dtype=small), [str(name) for name in found.categories]
+
+
+def _pivot(
+    point: Point, blocks: Any, arms: Codes, labels: list[str], ns: stats.Floats
+) -> pd.DataFrame:
+    numbers, rows = np.unique(blocks, return_inverse=True)
+    cells = rows * len(labels) + arms
+    if np.bincount(cells).max(initial=0) > 1:
+        raise DataError(
+            f"{point.name}: a block has two samples of one arm; the run is damaged, "
+            "take it anew"
+        )
+    grid = np.full((len(numbers), len(labels)), np.nan)
+    grid[rows, arms] = np.where(np.isfinite(ns), ns, np.nan)
+    there = {labels[code]: code for code in np.unique(arms)}
+    columns = [arm for arm in point.arms if arm in there]
+    return pd.DataFrame(
+        grid[:, [there[arm] for arm in columns]],
+        index=pd.Index(numbers, name="block"),
+        columns=pd.Index(columns, name="arm"),
+    )
 
 
 def summary(run: Run) -> pd.DataFrame:
@@ -51,30 +105,39 @@ def summary(run: Run) -> pd.DataFrame:
     ns_high (ns); requests_per_s; gain_percent, gain_low, gain_high (percent, paired
     within the block, NaN for the baseline);
     saved_ns, saved_low, saved_high (ns, likewise); floor_percent (the noise floor of
-    the point); finding; copied_share, delivered_share (0 to 1, NA when unknown);
+    the point); finding; p (sign test), p_holm (adjusted for all comparisons of the
+    run, the control's not among them); mde_percent (the gain that is found nine times
+    in ten); equivalent (whether the arm differs by less than a point, be it faster,
+    slower or neither); n_effective (how many independent blocks the n are worth, as
+    the intervals allow for); copied_share, delivered_share (0 to 1, NA when unknown);
     cpu_ns_per_request (ns); notifications; warnings (joined by "; ").
 
     Points without a sample are left out, as they are in a partial run.
     """
     sums = _sums(run.samples)
-    rows = [row for point in run.plan.points for row in _point_rows(run, point)]
+    by_point = pairs(run)
+    rows = [
+        row
+        for point in run.plan.points
+        if point.name in by_point
+        for row in _point_rows(point, by_point[point.name])
+    ]
+    _adjust(rows)
     frame = pd.DataFrame([{**row, **_counted(row, sums)} for row in rows])
-    for name in ("copied_share", "delivered_share"):
-        frame[name] = frame[name].astype("Float64")
-    return frame
+    kinds = {"copied_share": "Float64", "delivered_share": "Float64"}
+    return frame.astype({**kinds, "n_effective": "Int64"})
 
 
-def _point_rows(run: Run, point: Point) -> Iterator[dict[str, Any]]:
+def _point_rows(point: Point, ns: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Yield what the paired costs of one point say, one dictionary per arm."""
-    ns = paired(run, point)
-    gains = {arm: _effect(ns, arm) for arm in ns.columns if arm != BASELINE}
-    floor = noise_floor(gains[CONTROL][0] if CONTROL in gains else None)
+    control = _compare(ns, CONTROL, 0.0)
+    floor = stats.noise_floor(control.gain if control else None)
     for arm in ns.columns:
         values = ns[arm].dropna().to_numpy(dtype=np.float64)
         if values.size == 0:
             continue
-        cost = stats.median_interval(values)
-        gain, saved = gains.get(arm, (None, None))
+        cost = _cost(values)
+        found = _compare(ns, arm, floor)
         yield {
             **point.factors,
             "given": opts.spell(point.given),
@@ -85,25 +148,58 @@ def _point_rows(run: Run, point: Point) -> Iterator[dict[str, Any]]:
             "ns_low": cost.low,
             "ns_high": cost.high,
             "requests_per_s": 1e9 / cost.center,  # of the median cost
-            **_interval("gain_percent", "gain", gain),
-            **_interval("saved_ns", "saved", saved),
-            "floor_percent": floor,
-            "finding": "" if gain is None else finding(gain, floor),
-            "warnings": (*cost.warnings, *_control_warnings(arm, gain)),
+            **_effect(found, floor),
+            "warnings": [*cost.warnings, *_effect_warnings(arm, found, floor)],
         }
 
 
-def _effect(
-    ns: pd.DataFrame, arm: str
-) -> tuple[stats.Interval | None, stats.Interval | None]:
-    if BASELINE not in ns.columns:
-        return None, None
-    both = ns[[arm, BASELINE]].dropna()
-    if both.empty:
-        return None, None
-    mine = both[arm].to_numpy(dtype=np.float64)
-    base = both[BASELINE].to_numpy(dtype=np.float64)
-    return stats.gain_percent(mine, base), stats.saved_ns(mine, base)
+def _cost(values: stats.Floats) -> stats.Interval:
+    """Return the median cost with its interval, which autocorrelation widens.
+
+    At most to the range: the host's moods, which pairing cancels, are in it.
+    """
+    worth = max(stats.needed(), stats.effective_n(values))
+    return stats.median_interval(values, effective_n=worth)
+
+
+def _compare(ns: pd.DataFrame, arm: str, floor: float) -> stats.Comparison | None:
+    """Return an arm against the baseline, or None where they share no block."""
+    if arm == BASELINE or not {arm, str(BASELINE)} <= set(ns.columns):
+        return None
+    both = ns[[arm, str(BASELINE)]].to_numpy(dtype=np.float64)
+    both = both[~np.isnan(both).any(axis=1)]
+    if not len(both):
+        return None
+    return stats.compare(both[:, 0], both[:, 1], floor_percent=floor)
+
+
+def _effect(found: stats.Comparison | None, floor: float) -> dict[str, Any]:
+    """Return the columns of a row that come from its comparison with the baseline."""
+    return {
+        **_interval("gain_percent", "gain", found.gain if found else None),
+        **_interval("saved_ns", "saved", found.saved if found else None),
+        "floor_percent": floor,
+        "finding": str(found.verdict) if found else "",
+        "p": found.p_sign if found else math.nan,
+        "p_holm": math.nan,  # known when all comparisons are
+        "mde_percent": found.mde_percent if found else math.nan,
+        "equivalent": bool(found and found.equivalent),
+        "n_effective": found.effective_n if found else pd.NA,
+    }
+
+
+def _adjust(rows: Sequence[dict[str, Any]]) -> None:
+    """Set `p_holm` of the rows, and warn where it takes a finding back."""
+    tested = [row for row in rows if row["arm"] not in (BASELINE, CONTROL)]
+    adjusted = stats.holm([row["p"] for row in tested])
+    count = int((~np.isnan(adjusted)).sum())
+    for row, p_holm in zip(tested, adjusted, strict=True):
+        row["p_holm"] = float(p_holm)
+        if row["finding"] in (FASTER, SLOWER) and p_holm > 1 - stats.CONFIDENCE:
+            row["warnings"].append(
+                f"chance: among {count} comparisons its p of {p_text(row['p'])} "
+                f"is worth {p_text(p_holm)} (Holm)"
+            )
 
 
 def _interval(
@@ -118,49 +214,46 @@ def _interval(
     }
 
 
-def noise_floor(control: stats.Interval | None) -> float:
-    """Return the larger end of the control's interval in percent, either direction.
-
-    It is 0 without a control arm and infinite when the control has too few blocks.
-    """
-    if control is None:
-        return 0.0
-    return max(abs(control.low), abs(control.high))
-
-
-def finding(gain: stats.Interval, floor_percent: float) -> str:
-    """Return what a gain in percent shows: faster, slower, or no difference found."""
-    within = max(abs(gain.low), abs(gain.high)) <= floor_percent
-    if not gain.excludes_zero or within:
-        return NO_DIFFERENCE
-    return FASTER if gain.low > 0 else SLOWER
-
-
 def _sums(samples: pd.DataFrame) -> dict[tuple[str, str], dict[str, int]]:
     """Return the sums of the counters over the blocks, per point and arm."""
-    received = samples["received_bytes"].notna()
-    counters = pd.DataFrame(
-        {
-            "point": samples["point"],
-            "arm": samples["arm"],
-            "empty": samples["requests"] == 0,
-            "requests": samples["requests"],
-            "zc_requests": samples["zc_requests"],
-            "notifications": samples["notifications"],
-            "copied": samples["copied"].fillna(0),
-            "untold": (samples["notifications"] > 0) & samples["copied"].isna(),
-            "cpu_ns": samples["cpu_user_ns"] + samples["cpu_sys_ns"],
-            "received_bytes": samples["received_bytes"].fillna(0),
-            "sent_bytes": samples["sent_total_bytes"].where(received, 0),
-            "eagain": samples["eagain"],
-            "failed": samples["failed"].fillna(0),
-            "disordered": samples["disordered"].fillna(0),
-            "short_sends": samples["short_sends"],
-            "cq_overflow": samples["cq_overflow"],
+    points, names = _codes(samples["point"])
+    arms, labels = _codes(samples["arm"])
+    each = points.astype(np.int32) * len(labels) + arms
+    sizes = np.bincount(each)
+    groups = np.flatnonzero(sizes)
+    order = np.argsort(each, kind="stable")
+    begins = np.cumsum(sizes[groups]) - sizes[groups]
+    sums = {
+        name: np.add.reduceat(values[order], begins).tolist()
+        for name, values in _counters(samples)
+    }
+    return {
+        (names[group // len(labels)], labels[group % len(labels)]): {
+            name: values[i] for name, values in sums.items()
         }
-    )
-    sums = counters.groupby(["point", "arm"]).sum().astype("int64")
-    return dict(zip(sums.index, sums.to_dict("records"), strict=True))
+        for i, group in enumerate(groups.tolist())
+    }
+
+
+def _counters(samples: pd.DataFrame) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
+    """Yield the columns that are summed up, 0 where a sample has no value."""
+
+    def whole(name: str) -> npt.NDArray[np.int64]:
+        values: npt.NDArray[np.int64]
+        values = samples[name].to_numpy(dtype=np.int64, na_value=0)
+        return values
+
+    for name in (
+        *("requests", "zc_requests", "notifications", "copied", "received_bytes"),
+        *("eagain", "failed", "disordered", "short_sends", "cq_overflow"),
+    ):
+        yield name, whole(name)
+    yield "empty", (whole("requests") == 0).astype(np.int64)
+    untold = (whole("notifications") > 0) & samples["copied"].isna().to_numpy()
+    yield "untold", untold.astype(np.int64)
+    yield "cpu_ns", whole("cpu_user_ns") + whole("cpu_sys_ns")
+    received = samples["received_bytes"].notna().to_numpy()
+    yield "sent_bytes", np.where(received, whole("sent_total_bytes"), 0)
 
 
 def _counted(
@@ -195,13 +288,55 @@ def _sample_warnings(mine: dict[str, int]) -> Iterator[str]:
         yield f"{noted} notifications for {asked} zerocopy requests"
 
 
-def _control_warnings(arm: str, gain: stats.Interval | None) -> Iterator[str]:
+def _effect_warnings(
+    arm: str, found: stats.Comparison | None, floor: float
+) -> Iterator[str]:
+    if found is None:
+        return
+    gain = found.gain
     # One control in twenty does this by chance; many of them mean a biased order.
-    if arm == CONTROL and gain is not None and gain.excludes_zero:
+    if arm == CONTROL and gain.excludes_zero:
         yield (
             f"the control differs from {BASELINE}: A/A gain "
             f"[{signed(gain.low)}, {signed(gain.high)}]%"
         )
+    elif gain.excludes_zero and abs(gain.center) <= floor < math.inf:
+        yield f"noise floor: equal arms differ by up to {floor:.1f} points here"
+    # That there are too few blocks is said of the cost already.
+    yield from (text for text in found.warnings if text not in gain.warnings)
+
+
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_SIGNED = re.compile(r"[+-]\d")
+
+
+def warnings(frame: pd.DataFrame) -> list[tuple[str, list[str]]]:
+    """Return each warning of some rows of `summary`, and the `point arm` it is about.
+
+    Warnings that differ in plain numbers only are one, with the range of each number.
+    """
+    found: dict[str, list[tuple[str, str]]] = {}
+    for row in frame[frame["warnings"] != ""].itertuples():
+        for text in str(row.warnings).split("; "):
+            # A range of signed numbers would hide which belong together.
+            alike = text if _SIGNED.search(text) else _NUMBER.sub("#", text)
+            found.setdefault(alike, []).append((text, f"{row.point} {row.arm}"))
+    return [
+        (_ranged([text for text, _ in each]), [at for _, at in each])
+        for each in found.values()
+    ]
+
+
+def _ranged(texts: Sequence[str]) -> str:
+    """Return texts that differ in numbers as one, with a range where they differ."""
+    columns = zip(*(_NUMBER.findall(text) for text in texts), strict=True)
+    ends = iter([(min(c, key=float), max(c, key=float)) for c in columns])
+
+    def span(_: re.Match[str]) -> str:
+        low, high = next(ends)
+        return low if float(low) == float(high) else f"{low} to {high}"
+
+    return _NUMBER.sub(span, texts[0])
 
 
 def where(row: pd.Series) -> str:
@@ -217,6 +352,19 @@ def signed(value: float, digits: int = 1) -> str:
     """Return a number with its sign, in ASCII; a rounded zero has a plus."""
     text = f"{value:+.{digits}f}"
     return text.replace("-", "+") if float(text) == 0 else text
+
+
+def p_text(p: float) -> str:
+    """Return a p value in two digits, `<0.0001` below that, or a dash where none is."""
+    if math.isnan(p):
+        return "-"
+    return "<0.0001" if p < 0.0001 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
+
+
+def mde_text(row: pd.Series) -> str:
+    """Return the minimum detectable effect in points, or a dash where none is."""
+    mde = row["mde_percent"]
+    return "-" if not math.isfinite(mde) else f"{mde:.1f}" if mde >= 0.05 else "<0.1"
 
 
 def gain_text(row: pd.Series) -> str:
