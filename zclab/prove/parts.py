@@ -1,0 +1,65 @@
+"""The parts of `zclab prove`, in the order in which they are run and shown."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from zclab.errors import InputError
+from zclab.prove import coverage, power, stopping, verdicts
+from zclab.prove.proof import Proof
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One part.
+
+    Attributes:
+        says: what it tries, in a line.
+        run: does it; all its arguments have defaults.
+        seconds: about how long that takes.
+        real: whether it measures, and so needs io_uring and a quiet machine.
+
+    """
+
+    says: str
+    run: Callable[[], Proof]
+    seconds: int
+    real: bool = False
+
+
+PARTS: dict[str, Part] = {
+    "coverage": Part(
+        says="95 % intervals of equal arms, in 10,000 synthetic points a line",
+        run=coverage.run,
+        seconds=60,
+    ),
+    "stopping": Part(
+        says="the same where points stop once their interval is narrow enough",
+        run=stopping.run,
+        seconds=120,
+    ),
+    "power": Part(
+        says="planted effects of 1 % that are found, and of 0 % called equivalent",
+        run=power.run,
+        seconds=60,
+    ),
+    "verdicts": Part(
+        says="planted effects from -5 to 5 % against the words that they get",
+        run=verdicts.run,
+        seconds=40,
+    ),
+}
+
+
+def chosen(names: Sequence[str]) -> dict[str, Part]:
+    """Return the named parts in their order; all of them where none is named.
+
+    Raises:
+        InputError: a name is unknown; the message lists those there are.
+
+    """
+    unknown = [name for name in names if name not in PARTS]
+    if unknown:
+        raise InputError(
+            f"part {unknown[0]!r} is unknown; use one of: {', '.join(PARTS)}"
+        )
+    return {name: part for name, part in PARTS.items() if not names or name in names}
