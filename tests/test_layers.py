@@ -12,12 +12,18 @@ GROUND = frozenset(
     {
         "__init__",
         "checkout",
+        "context",
         "errors",
         "options",
         "params",
+        "planfile",
+        "plans",
         "presets",
         "schema",
         "stats",
+        "stop",
+        "synthetic",
+        "truth",
     }
 )
 # What each room may import of the project, besides itself.
@@ -27,6 +33,7 @@ BELOW: dict[str, frozenset[str]] = {
     "uring": GROUND,
     "measure": GROUND | {"store", "uring"},
     "bench": GROUND | {"store", "uring", "measure"},
+    "prove": GROUND | {"store", "uring", "measure", "explain"},
     "explain": GROUND | {"store"},
     "publish": GROUND | {"store", "explain"},
     "fleet": GROUND | {"store", "measure"},

@@ -13,7 +13,7 @@ from pathlib import Path as Folder
 import pytest
 
 from tests.live import needs_uring
-from zclab import store
+from zclab import planfile, store
 from zclab.errors import CapabilityError, MeasureError
 from zclab.measure import host, profile, sweep
 from zclab.params import Mode, Path, Plan, Protocol, grid
@@ -104,14 +104,15 @@ def test_udp_accounts_for_what_is_missing(run):
 
 
 def test_order_is_the_seed_s(run):
-    """Points and arms come in the order that the seed draws, block by block."""
-    order = random.Random(PLAN.seed)
-    expected = [
-        (point.name, number, arm)
-        for number in range(PLAN.blocks)
-        for point in order.sample(PLAN.points, len(PLAN.points))
-        for arm in order.sample(point.arms, len(point.arms))
-    ]
+    """Points and arms come in the order that the seed draws, round by round."""
+    expected = []
+    for number in range(PLAN.blocks):
+        draw = random.Random(f"{PLAN.seed} round {number * len(PLAN.points)}")
+        expected += [
+            (point.name, number, arm)
+            for point in draw.sample(PLAN.points, len(PLAN.points))
+            for arm in PLAN.order(point, number)
+        ]
     samples = run.samples[["point", "block", "arm"]]
 
     assert expected == list(samples.itertuples(index=False, name=None))
@@ -279,13 +280,14 @@ def test_ctrl_c_seals_and_says_so(tmp_path):
     assert process.returncode == 130
     assert "Traceback" not in said
     (folder,) = tmp_path.iterdir()
-    assert f"finished blocks are kept: zclab report {folder}" in said
+    assert f"Go on: zclab measure --resume {folder}" in said
+    assert f"report them: zclab report {folder}" in said
     assert store.load(folder).sealed
 
 
 def test_profiles_are_plans():
     """Every profile is a valid plan whose seed is recorded, drawn if none is given."""
-    for name in profile.PROFILES:
+    for name in planfile.profiles():
         assert profile.plan(name, 3).seed == 3
         assert profile.plan(name).seed > 0
 

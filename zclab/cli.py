@@ -42,7 +42,31 @@ app = typer.Typer(
 Profile = Annotated[
     str,
     typer.Option(
-        "--profile", "-p", help="quick, full, smoke or presets.", metavar="NAME"
+        "--profile",
+        "-p",
+        help="A plan that comes with zclab: quick, v5, full, smoke and others; see "
+        "`zclab plans`.",
+        metavar="NAME",
+    ),
+]
+PlanFile = Annotated[
+    Path | None,
+    typer.Option("--plan", help="A plan of your own: a YAML file.", metavar="FILE"),
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        help="Percent points: a point stops when each gain's 95 % interval is no "
+        "wider than this to either side.",
+        metavar="POINTS",
+    ),
+]
+Budget = Annotated[
+    str,
+    typer.Option(
+        help="Seconds of measuring for the whole run; what there is goes where it "
+        "narrows most.",
+        metavar="SECONDS",
     ),
 ]
 Seed = Annotated[
@@ -96,16 +120,37 @@ def measure(  # noqa: PLR0917 - typer calls it by keyword
         ),
     ] = "",
     batch: Annotated[str, typer.Option(help="Requests per submit, 1 to 512.")] = "",
-    blocks: Annotated[str, typer.Option(help="Blocks per point.")] = "",
+    plan_file: PlanFile = None,
+    precision: Precision = "",
+    budget: Budget = "",
+    blocks: Annotated[
+        str, typer.Option(help="A fixed number of blocks per point, or the most.")
+    ] = "",
     seed: Seed = "",
+    resume: Annotated[
+        str,
+        typer.Option(
+            help="Continue an interrupted run, by its id or folder; its own plan.",
+            metavar="RUN",
+        ),
+    ] = "",
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Print the points and how long they will take; end."
+        ),
+    ] = False,
     out: Out = None,
 ) -> None:
-    """Take a run: measure all points of a profile, or of a grid of your own.
+    """Take a run: all points of a profile, of your own plan, or of a grid given here.
 
     Without any option it takes the profile `quick`. With one of --path, --protocol,
     --family, --sizes, --modes, --options or --batch it measures one point per size
     instead: by default udp over IPv4 on the sink, 1200, 4000 and 8000 bytes, the
-    selftest's modes, batch 8 (tcp: batch 1). The run's folder is printed at the end.
+    selftest's modes, batch 8 (tcp: batch 1), to half a percent point or for 20 s a
+    point. The plan is fixed and hashed before the first sample. Ctrl-C keeps the
+    finished blocks, and --resume goes on from there. The run's folder is printed at
+    the end.
     """
     from zclab import store
     from zclab.measure import sweep
@@ -119,19 +164,90 @@ def measure(  # noqa: PLR0917 - typer calls it by keyword
         "options": options,
         "batch": batch,
     }
-    plan = _plan(profile, {k: v for k, v in grid.items() if v}, blocks, seed)
+    given = {k: v for k, v in grid.items() if v}
+    changes = {"precision": precision, "budget": budget, "blocks": blocks, "seed": seed}
+    if resume:
+        _resume(
+            resume,
+            given | {k: v for k, v in changes.items() if v},
+            profile,
+            plan_file,
+            out,
+        )
+        return
+    plan = _plan(profile, plan_file, given, changes)
+    if dry_run:
+        _tell_estimate(plan)
+        return
     parent = out if out is not None else store.runs_dir()
     with _kept(parent), _bar() as show:
-        folder = sweep.take(plan, out=out, progress=lambda p: show(p.done, p.total))
+        folder = sweep.take(plan, out=out, progress=show)
     typer.echo(folder)
 
 
+def _resume(
+    name: str,
+    given: dict[str, str],
+    profile: str,
+    plan_file: Path | None,
+    out: Path | None,
+) -> None:
+    """Continue a run; a plan may be named only to be compared with the run's own."""
+    from zclab import store
+    from zclab.measure import sweep
+
+    if given or out:
+        word = next(iter(given), "out")
+        raise InputError(
+            f"--resume {name} goes on with the run's own plan; leave --{word} out"
+        )
+    folder = store.find(name)
+    plan = _plan(profile, plan_file, {}, {}) if profile or plan_file else None
+    with _kept(folder.parent, resumed=folder), _bar() as show:
+        sweep.resume(folder, plan=plan, progress=show)
+    typer.echo(folder)
+
+
+def _tell_estimate(plan: Any) -> None:
+    """Print the points of a plan, what each will take, and the sum."""
+    from zclab.measure import estimate
+
+    found = estimate.of(plan)
+    rows = [("point", "arms", "blocks", "seconds", "known from")]
+    for one in found.points:
+        most = "at most " if one.bound else ""
+        rows.append(
+            (
+                one.point.name,
+                str(len(one.point.arms)),
+                f"{most}{one.blocks}",
+                f"{most}{one.seconds:.0f}",
+                one.basis or "nothing yet",
+            )
+        )
+    _echo_columns(rows)
+    for name, why in plan.excluded:
+        typer.echo(f"  left out: {name}: {why}")
+    if plan.stop:
+        bounds = (
+            f"{plan.blocks} blocks",
+            f"{plan.stop.point_budget_s:g} s a point" * bool(plan.stop.point_budget_s),
+            f"{plan.stop.budget_s:g} s in all" * bool(plan.stop.budget_s),
+        )
+        typer.echo(
+            f"a point stops at +-{plan.stop.precision:g} percent points, after "
+            f"{plan.stop.least} blocks or more; bounds: "
+            f"{', '.join(filter(None, bounds))}"
+        )
+    typer.echo(f"{found.words}; seed {plan.seed}; plan {plan.hash}")
+
+
 @contextmanager
-def _kept(parent: Path) -> Iterator[None]:
+def _kept(parent: Path, resumed: Path | None = None) -> Iterator[None]:
     """When a measurement is stopped, say where its finished blocks are, if any."""
     from zclab import store
 
-    before = set(store.listing(parent))
+    before = set(store.listing(parent)) - {resumed}
     try:
         yield
     except KeyboardInterrupt:
@@ -139,30 +255,88 @@ def _kept(parent: Path) -> Iterator[None]:
         if not new:
             raise StoppedError("stopped before the first block") from None
         raise StoppedError(
-            f"stopped; finished blocks are kept: zclab report {new[-1]}"
+            f"stopped; finished blocks are kept. Go on: zclab measure --resume "
+            f"{new[-1]}; or report them: zclab report {new[-1]}"
         ) from None
 
 
-def _plan(profile: str, grid: dict[str, str], blocks: str, seed: str) -> Any:
-    """Return the plan that the options ask for."""
-    from dataclasses import replace
+def _plan(
+    profile: str,
+    plan_file: Path | None,
+    grid: dict[str, str],
+    changes: dict[str, str],
+) -> Any:
+    """Return the plan that the options ask for.
 
+    Args:
+        profile: the name of one, or empty.
+        plan_file: a plan of the user's own.
+        grid: the factors of a grid, as typed; empty for none.
+        changes: precision, budget, blocks and seed, as typed.
+
+    """
     from zclab.measure import profile as profiles
     from zclab.params import parse_int
 
-    if profile and grid:
+    sources = {
+        f"--profile {profile}": bool(profile),
+        f"--plan {plan_file}": plan_file is not None,
+        f"--{next(iter(grid), '')}": bool(grid),
+    }
+    named = [source for source, is_given in sources.items() if is_given]
+    if len(named) > 1:
         raise InputError(
-            f"--profile {profile} and --{next(iter(grid))} exclude each other; "
-            "a profile has its own points"
+            f"{named[0]} and {named[1]} exclude each other; a plan has its own points"
         )
-    number = parse_int(seed, "seed") if seed else 0
-    if not grid:
-        plan = profiles.plan(profile or "quick", number)
+    typed = {name: text for name, text in changes.items() if text}
+    seed = parse_int(typed.get("seed", "0"), "seed")
+    if plan_file:
+        plan = profiles.from_file(plan_file, seed)
+    elif grid:
+        plan = profiles.custom(_points(grid), seed=seed)
     else:
-        plan = profiles.custom(_points(grid), seed=number)
-    if blocks:
-        plan = replace(plan, blocks=parse_int(blocks, "blocks"))
-    return plan
+        plan = profiles.plan(profile or "quick", seed)
+    return profiles.adjusted(
+        plan,
+        precision=_positive(typed, "precision"),
+        budget_s=_positive(typed, "budget"),
+        blocks=int(_positive(typed, "blocks", whole=True)),
+    )
+
+
+def _positive(typed: dict[str, str], name: str, *, whole: bool = False) -> float:
+    """Return a number above 0 that was typed, or 0 where none was."""
+    from zclab.params import parse_int
+
+    if name not in typed:
+        return 0.0
+    try:
+        value = parse_int(typed[name], name) if whole else float(typed[name])
+    except ValueError:
+        raise InputError(f"{name} {typed[name]!r} is not a number") from None
+    if not 0 < value < float("inf"):
+        raise InputError(f"{name} {typed[name]} is out of range; use more than 0")
+    return value
+
+
+@app.command(epilog="Example: zclab plans quick > mine.yaml")
+def plans(
+    name: Annotated[
+        str,
+        typer.Argument(help="Print this plan's file.", metavar="[NAME]"),
+    ] = "",
+) -> None:
+    """List the plans that come with zclab, or print one to write your own from.
+
+    `zclab measure --plan mine.yaml --dry-run` then says what yours would take.
+    """
+    from zclab import planfile
+
+    if name:
+        typer.echo(planfile.profile_text(name), nl=False)
+        return
+    for known in planfile.profiles():
+        typer.echo(f"{known}\n    {planfile.describe(known)}")
 
 
 def _points(grid: dict[str, str]) -> Any:
@@ -194,7 +368,7 @@ def _points(grid: dict[str, str]) -> Any:
 
 
 @app.command(epilog="Example: zclab report --profile quick")
-def report(
+def report(  # noqa: PLR0917 - typer calls it by keyword
     runs: Annotated[
         list[str] | None,
         typer.Argument(
@@ -202,7 +376,10 @@ def report(
             metavar="[RUN]...",
         ),
     ] = None,
-    profile: Profile = "quick",
+    profile: Profile = "",
+    plan_file: PlanFile = None,
+    precision: Precision = "",
+    budget: Budget = "",
     seed: Seed = "",
     out: Annotated[
         Path | None,
@@ -221,7 +398,8 @@ def report(
         folders = [store.find(run) for run in runs]
         _say(f"Reporting {', '.join(folder.name for folder in folders)} ...")
     else:
-        folder, measured = _measure_by_notebook(profile, seed)
+        changes = {"precision": precision, "budget": budget, "seed": seed}
+        folder, measured = _measure_by_notebook(profile, plan_file, changes)
         folders = [folder]
         _say(f"Measured {folder}; writing the report ...")
     from zclab.publish import report as reports  # slow to import: it draws
@@ -231,50 +409,87 @@ def report(
         typer.echo(made / name)
 
 
-def _measure_by_notebook(profile: str, seed: str) -> tuple[Path, Path]:
+def _measure_by_notebook(
+    profile: str, plan_file: Path | None, changes: dict[str, str]
+) -> tuple[Path, Path]:
     """Run 10-measure; return the run's folder and the executed notebook."""
     from zclab import store
-    from zclab.measure import profile as profiles
-    from zclab.params import parse_int
+    from zclab.measure import estimate
     from zclab.uring import probe
 
-    number = parse_int(seed, "seed") if seed else 0
-    plan = profiles.plan(profile, number)  # refuses what is wrong before it starts
-    probe.support()
+    plan = _plan(profile, plan_file, {}, changes)  # refuses what is wrong, and first
+    if plan.synthetic is None:
+        probe.support()
+    expected = estimate.of(plan)
     _say(
-        f"Measuring profile {profile}: {len(plan.points)} points, "
-        f"{plan.total_blocks} blocks, about {plan.seconds * 1.1 / 60:.1f} min ..."
+        f"Measuring plan {plan.profile}: {len(plan.points)} points, "
+        f"{'at most' if expected.bound else 'about'} {expected.seconds / 60:.1f} min ..."
     )
     from zclab.publish import notebooks  # slow to import: it brings Jupyter
 
     output = store.home() / "build" / "10-measure.ipynb"
+    parameters = {
+        "profile": "" if plan_file else plan.profile,
+        "plan_file": str(plan_file.resolve()) if plan_file else "",
+        "precision": _positive(changes_typed := _typed(changes), "precision"),
+        "budget_s": _positive(changes_typed, "budget"),
+        "seed": plan.seed,
+    }
     with _kept(store.runs_dir()), _bar() as show:
-        heard = _Progress(show)
-        done = notebooks.execute(
-            "10-measure",
-            {"profile": profile, "seed": number},
-            output,
-            heard=heard.hear,
-        )
+        heard = _Heard(show)
+        done = notebooks.execute("10-measure", parameters, output, heard=heard.hear)
     return store.find(done.answers["run"]), output
 
 
-class _Progress:
+def _typed(changes: dict[str, str]) -> dict[str, str]:
+    return {name: text for name, text in changes.items() if text}
+
+
+class _Shown:
+    """How far a run is, as a bar needs it: a sweep's Progress is one."""
+
+    def __init__(self, done: int, total: int, left_s: float) -> None:
+        self.done = done
+        self.total = total
+        self.left_s = left_s
+
+
+def _paced(show: Callable[[Any], None]) -> Callable[[int, int], None]:
+    """Return what takes (done, total) and shows that the rest goes on at that pace."""
+    import time
+
+    start = time.monotonic()
+
+    def paced(done: int, total: int) -> None:
+        passed = time.monotonic() - start
+        show(_Shown(done, total, passed / max(done, 1) * (total - done)))
+
+    return paced
+
+
+class _Heard:
     """Reads the meter's lines that a measuring notebook prints."""
 
-    _LINE = re.compile(r"block (\d+) of (\d+)")
+    _LINE = re.compile(
+        r"block (\d+) of (?:about )?(\d+), \d+ s(?:, about (\d+) s left)?"
+    )
 
-    def __init__(self, show: Callable[[int, int], None]) -> None:
+    def __init__(self, show: Callable[[Any], None]) -> None:
         self._show = show
 
     def hear(self, text: str) -> None:
-        for done, total in self._LINE.findall(text):
-            self._show(int(done), int(total))
+        for done, total, left in self._LINE.findall(text):
+            self._show(_Shown(int(done), int(total), float(left or 0)))
 
 
 @contextmanager
-def _bar() -> Iterator[Callable[[int, int], None]]:
-    """Show a bar with an ETA on a terminal, a line per tenth elsewhere."""
+def _bar() -> Iterator[Callable[[Any], None]]:
+    """Show a bar with an ETA on a terminal, a line per tenth elsewhere.
+
+    Where points stop by themselves the total is an expectation that moves.
+    """
+    import datetime
+
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -282,7 +497,6 @@ def _bar() -> Iterator[Callable[[int, int], None]]:
         Progress,
         TextColumn,
         TimeElapsedColumn,
-        TimeRemainingColumn,
     )
 
     console = Console(stderr=True)
@@ -296,31 +510,34 @@ def _bar() -> Iterator[Callable[[int, int], None]]:
         TextColumn("blocks,"),
         TimeElapsedColumn(),
         TextColumn("passed,"),
-        TimeRemainingColumn(),
-        TextColumn("left"),
+        TextColumn("{task.fields[left]} left"),
         console=console,
         # A redraw costs the measured machine; four a second are enough to see it move.
         refresh_per_second=4,
     ) as progress:
-        task = progress.add_task("measuring", total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+        task = progress.add_task("measuring", total=None, left="-:--:--")
+
+        def show(now: Any) -> None:
+            left = str(datetime.timedelta(seconds=round(now.left_s)))
+            progress.update(task, completed=now.done, total=now.total, left=left)
+
+        yield show
 
 
-def _tenths() -> Callable[[int, int], None]:
+def _tenths() -> Callable[[Any], None]:
     import time
 
     start = time.monotonic()
     told = [0]
 
-    def show(done: int, total: int) -> None:
-        tenth = 10 * done // total
+    def show(now: Any) -> None:
+        tenth = 10 * now.done // now.total
         if tenth > told[0]:
             told[0] = tenth
             passed = time.monotonic() - start
-            left = passed / done * (total - done)
             _say(
-                f"measuring: block {done} of {total}, {passed:.0f} s passed, "
-                f"about {left:.0f} s left"
+                f"measuring: block {now.done} of {now.total}, {passed:.0f} s passed, "
+                f"about {now.left_s:.0f} s left"
             )
 
     return show
@@ -689,7 +906,7 @@ def bench(
         seed=parse_int(seed, "seed"),
     )
     with _bar() as show:
-        done = event.hold(asked, progress=show)
+        done = event.hold(asked, progress=_paced(show))
     typer.echo(done.page)
     if done.stopped:
         raise StoppedError("stopped; the finished rounds are in the page and beside it")

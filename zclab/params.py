@@ -7,8 +7,10 @@ what a run executes. All of it is fixed, and hashed, before the first sample.
 
 import hashlib
 import json
+import math
+import random
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from functools import cache
 from typing import Any, Self, TypeVar
@@ -16,6 +18,7 @@ from typing import Any, Self, TypeVar
 from zclab import options as opts
 from zclab.errors import InputError
 from zclab.options import BATCH_MAX, Given, Options
+from zclab.truth import Truth
 
 
 class Mode(StrEnum):
@@ -85,6 +88,8 @@ class Protocol(StrEnum):
 
 
 E = TypeVar("E", bound=StrEnum)
+
+LEAST_BLOCKS = 40  # of a point that stops by its precision
 
 BASELINE = Mode.SEND
 CONTROL = "control"  # the arm that repeats the baseline: the A/A comparison
@@ -280,15 +285,68 @@ def _check_arm(point: Point, arm: str) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """When a point has enough blocks: as soon as every contrast is known well enough.
+
+    Attributes:
+        precision: half-width of a contrast's 95 % interval, in percent points of
+            the gain, that is narrow enough.
+        least: blocks that every point gets.
+        point_budget_s: machine seconds that a point may take; 0 for no bound.
+        budget_s: machine seconds that the run may take; 0 for no bound.
+        contrasts: arms whose gain over the baseline counts; empty for all but the
+            control.
+
+    """
+
+    precision: float
+    least: int = LEAST_BLOCKS
+    point_budget_s: float = 0.0
+    budget_s: float = 0.0
+    contrasts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        contrasts = tuple(
+            name if name == CONTROL else opts.canonical(name) for name in self.contrasts
+        )
+        object.__setattr__(self, "contrasts", contrasts)
+        if not 0.01 <= self.precision <= 100:
+            raise InputError(
+                f"precision {self.precision:g} is out of range; use 0.01 to 100 "
+                "percent points"
+            )
+        if not 6 <= self.least <= 1_000_000:
+            raise InputError(
+                f"least {self.least} is out of range; use 6 blocks (fewer give no "
+                "95 % interval of a median) to 1000000"
+            )
+        for name in ("point_budget_s", "budget_s"):
+            seconds = getattr(self, name)
+            if not (0 <= seconds < math.inf):
+                raise InputError(
+                    f"{name} {seconds:g} is out of range; use seconds, 0 for no bound"
+                )
+
+    def of(self, point: Point) -> tuple[str, ...]:
+        """Return the arms of a point whose gain decides when it stops."""
+        named = self.contrasts or point.modes
+        return tuple(arm for arm in point.arms if arm in named and arm != BASELINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What a run executes. Two plans with one hash are the same experiment.
 
     Attributes:
         profile: name of the profile it came from, or `custom`.
         seed: seed of the order of points and arms.
-        blocks: blocks per point.
-        slice_ns: timed part of one sample.
+        blocks: blocks per point; with `stop` the most that a point gets.
+        slice_ns: timed part of one sample; 0 when a pilot chooses it for each point
+            before the first sample.
         warmup_ns: untimed sends directly before the timed part.
+        stop: when a point has enough blocks; None for a fixed number.
+        excluded: points that the plan leaves out, each with the reason.
+        synthetic: the truth that a model measures instead of a kernel; None for real.
 
     """
 
@@ -300,6 +358,9 @@ class Plan:
     warmup_ns: int = 1_000_000
     report_usage: bool = True
     format_version: int = field(default=1)
+    stop: Stop | None = None
+    excluded: tuple[tuple[str, str], ...] = ()
+    synthetic: Truth | None = None
 
     def __post_init__(self) -> None:
         if not self.points:
@@ -310,36 +371,77 @@ class Plan:
             raise InputError(f"the plan names the point {twice[0]} twice")
         if not 1 <= self.blocks <= 1_000_000:
             raise InputError(f"blocks {self.blocks} is out of range; use 1 to 1000000")
-        if not 100_000 <= self.slice_ns <= 2_000_000_000:
+        if self.slice_ns and not 100_000 <= self.slice_ns <= 2_000_000_000:
             raise InputError(
                 f"slice of {self.slice_ns} ns is out of range; use 0.1 ms to 2 s"
             )
+        if not 0 <= self.warmup_ns <= 2_000_000_000:
+            raise InputError(
+                f"warm-up of {self.warmup_ns} ns is out of range; use 0 to 2 s"
+            )
         if not 0 <= self.seed < 1 << 63:
             raise InputError(f"seed {self.seed} is out of range; use 0 to 2**63-1")
+        self._check_stop()
+
+    def _check_stop(self) -> None:
+        if self.stop is None:
+            return
+        if self.blocks < self.stop.least:
+            raise InputError(
+                f"blocks {self.blocks} is less than the {self.stop.least} that every "
+                "point gets; raise blocks or lower least"
+            )
+        for point in self.points:
+            if not self.stop.of(point):
+                raise InputError(
+                    f"{point.name} has nothing to stop by: none of its arms "
+                    f"{','.join(point.modes)} is a contrast; name one besides "
+                    f"{BASELINE}, or {CONTROL}"
+                )
 
     @property
     def samples(self) -> int:
-        """Samples of a complete run."""
+        """Samples of a complete run; with `stop` the most there can be."""
         return self.blocks * sum(len(point.arms) for point in self.points)
 
     @property
     def total_blocks(self) -> int:
-        """Blocks of a complete run, over all points."""
+        """Blocks of a complete run, over all points; with `stop` the most."""
         return self.blocks * len(self.points)
-
-    @property
-    def seconds(self) -> float:
-        """Time the slices and their warm-ups take; set-up comes on top."""
-        return self.samples * (self.slice_ns + self.warmup_ns) / 1e9
 
     @property
     def paths(self) -> tuple[Path, ...]:
         """The paths that the plan uses, each once, in order of first use."""
         return tuple(dict.fromkeys(point.path for point in self.points))
 
+    def order(self, point: Point, block: int) -> list[str]:
+        """Return the random order of the arms in one block of a point.
+
+        It depends on seed, point and block alone, so that a run that is resumed goes
+        on as it would have.
+        """
+        draw = random.Random(f"{self.seed} {point.name} {block}")
+        return draw.sample(point.arms, len(point.arms))
+
     def to_json(self) -> dict[str, Any]:
-        """Return the plan as plain JSON values."""
-        return {**asdict(self), "points": [point.to_json() for point in self.points]}
+        """Return the plan as plain JSON values.
+
+        What came later than the first plans is there only where it is used, so that
+        a plan without it keeps its hash.
+        """
+        values = {
+            one.name: getattr(self, one.name)
+            for one in fields(Plan)
+            if one.name not in {"stop", "excluded", "synthetic"}
+        }
+        values["points"] = [point.to_json() for point in self.points]
+        if self.stop:
+            values["stop"] = asdict(self.stop)
+        if self.excluded:
+            values["excluded"] = dict(self.excluded)
+        if self.synthetic:
+            values["synthetic"] = self.synthetic.to_json()
+        return values
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
@@ -350,20 +452,18 @@ class Plan:
 
         """
         try:
-            points = tuple(
-                Point(
-                    path=Path(p["path"]),
-                    protocol=Protocol(p["protocol"]),
-                    family=p["family"],
-                    io_size_bytes=p["io_size_bytes"],
-                    batch=p["batch"],
-                    modes=tuple(p["modes"]),
-                    given=_read_options(p.get("options", {})),
-                )
-                for p in values["points"]
-            )
-            return cls(**{**values, "points": points})
-        except (KeyError, TypeError, ValueError) as error:
+            found = dict(values)
+            found["points"] = tuple(_read_point(one) for one in values["points"])
+            if "stop" in found:
+                stop = dict(found["stop"])
+                stop["contrasts"] = tuple(stop.get("contrasts", ()))
+                found["stop"] = Stop(**stop)
+            if "excluded" in found:
+                found["excluded"] = tuple(found["excluded"].items())
+            if "synthetic" in found:
+                found["synthetic"] = Truth.from_json(found["synthetic"])
+            return cls(**found)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"the plan cannot be read: {error!r}") from None
 
     @property
@@ -371,6 +471,18 @@ class Plan:
         """SHA-256 of the plan's canonical JSON, in hex."""
         text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _read_point(values: Mapping[str, Any]) -> Point:
+    return Point(
+        path=Path(values["path"]),
+        protocol=Protocol(values["protocol"]),
+        family=values["family"],
+        io_size_bytes=values["io_size_bytes"],
+        batch=values["batch"],
+        modes=tuple(values["modes"]),
+        given=_read_options(values.get("options", {})),
+    )
 
 
 def _read_options(values: Mapping[str, Any]) -> Given:

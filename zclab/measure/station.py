@@ -260,7 +260,7 @@ class Station:
             self._pinned = cpus
 
     def block(
-        self, point: Point, order: list[str], number: int
+        self, point: Point, order: list[str], number: int, slice_ns: int
     ) -> list[dict[str, Any]]:
         """Run one block: one slice of each arm of `point` in the given order.
 
@@ -272,17 +272,19 @@ class Station:
         """
         arms = self.arms[point.name]
         return [
-            self._sample(arms[name], number, position)
+            self._sample(arms[name], number, position, slice_ns)
             for position, name in enumerate(order)
         ]
 
-    def _sample(self, arm: Arm, block: int, position: int) -> dict[str, Any]:
+    def _sample(
+        self, arm: Arm, block: int, position: int, slice_ns: int
+    ) -> dict[str, Any]:
         assert arm.send
         drops_before = arm.drops()
         tally_before, softirq_before = self._tally(arm), host.softirq_ns(self.cpus)
         usage_before = self.receiver.usage() if self.receiver else None
         self._pin(arm.cpus)
-        counts = arm.send(warmup_ns=self.plan.warmup_ns, budget_ns=self.plan.slice_ns)
+        counts = arm.send(warmup_ns=self.plan.warmup_ns, budget_ns=slice_ns)
         drops = self._settle(arm, counts, drops_before, tally_before)
         usage = self.receiver.usage() if self.receiver else None
         tally, softirq = self._tally(arm) - tally_before, host.softirq_ns(self.cpus)
@@ -297,6 +299,7 @@ class Station:
             "arm": arm.name,
             "mode": str(arm.mode),
             "options": opts.spell(arm.options.changed()),
+            "slice_ns": slice_ns,
             **{name: counts[name] for name in _STORED_COUNTS},
             "copied": counts["copied"] if asked else None,
             "datagrams": arm.datagrams(counts["requests"]),

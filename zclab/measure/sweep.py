@@ -1,137 +1,57 @@
-"""Takes a run: plan, workers, blocks in random order, journal, seal."""
+"""Takes a run: plan, sites, blocks in random order, journal, seal."""
 
-import json
 import os
 import random
-import selectors
-import subprocess
-import sys
-import time
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import Any, Self
+from typing import Any
 
-from zclab import errors, store
-from zclab.errors import InputError, MeasureError
-from zclab.measure import host
-from zclab.params import Path, Plan, Point
-from zclab.uring import probe
+from zclab import store
+from zclab.errors import InputError
+from zclab.measure import pilot, site
+from zclab.measure.site import Ground
+from zclab.params import Plan, Point
+from zclab.stop import Allocation
 
-SETUP_DEADLINE_S = 60.0
 NOISY_LOAD = 1.0  # load average per CPU from which the run warns
+
+SYNTHETIC = "synthetic: made by a model, no packet was sent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a run is; `elapsed_s` counts from the first block."""
+    """How far a run is.
+
+    Attributes:
+        done: blocks finished, those of earlier sittings too.
+        total: blocks when it is done; expected ones, where points stop by themselves.
+        elapsed_s: since the first block of this sitting.
+        left_s: seconds that the rest will probably take.
+
+    """
 
     run: FilePath
     done: int
     total: int
     elapsed_s: float
+    left_s: float
 
 
-class Worker:
-    """The process of one path, seen from the sweep."""
-
-    def __init__(self, plan: Plan, path: Path, cpus: tuple[int, int]) -> None:
-        self.path = path
-        self._process = subprocess.Popen(
-            # -P: the zclab of this process, not one of the current folder.
-            [sys.executable, "-P", "-m", "zclab.measure.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self._send(
-            {
-                "plan": plan.to_json(),
-                "path": str(path),
-                "cpus": cpus,
-                "parent": os.getpid(),
-            }
-        )
-
-    def ready(self) -> dict[str, Any]:
-        """Wait until the path is up; return its facts.
-
-        Raises:
-            CapabilityError: the path cannot be had here.
-            MeasureError: the worker failed.
-
-        """
-        facts: dict[str, Any] = self._receive(SETUP_DEADLINE_S)["ready"]
-        return facts
-
-    def block(
-        self, point: Point, order: list[str], number: int, deadline_s: float
-    ) -> list[dict[str, Any]]:
-        """Run one block of `point`; return its samples in the order measured."""
-        self._send({"point": point.name, "order": order, "block": number})
-        samples: list[dict[str, Any]] = self._receive(deadline_s)["samples"]
-        return samples
-
-    def _send(self, values: dict[str, Any]) -> None:
-        assert self._process.stdin
-        with suppress(BrokenPipeError):  # what it died of is read from its answer
-            self._process.stdin.write(json.dumps(values) + "\n")
-            self._process.stdin.flush()
-
-    def _receive(self, deadline_s: float) -> dict[str, Any]:
-        assert self._process.stdout
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._process.stdout, selectors.EVENT_READ)
-            if not selector.select(deadline_s):
-                raise MeasureError(
-                    f"the worker of path {self.path} gave no answer for "
-                    f"{deadline_s:.0f} s; it was ended"
-                )
-        line = self._process.stdout.readline()
-        if not line:
-            status = self._process.wait()
-            raise MeasureError(
-                f"the worker of path {self.path} ended with status {status}"
-            )
-        values: dict[str, Any] = json.loads(line)
-        if "error" in values:
-            kind: type[Exception] = getattr(errors, values["kind"])
-            raise kind(values["error"])
-        return values
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """End the process; at once if something went wrong."""
-        with suppress(BrokenPipeError):
-            if self._process.stdin:
-                self._process.stdin.close()
-        if kind is not None:
-            self._process.kill()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        if kind is None and self._process.returncode:
-            raise MeasureError(
-                f"the worker of path {self.path} ended with status "
-                f"{self._process.returncode} after its last block"
-            )
+Show = Callable[[Progress], None]
 
 
 def take(
     plan: Plan,
     *,
     out: FilePath | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Show | None = None,
 ) -> FilePath:
     """Execute `plan`, seal the run and return its folder.
 
     Whatever ends it early, the finished blocks are sealed as a partial run and
-    the exception goes on.
+    the exception goes on; `resume` continues it.
 
     Args:
         plan: what to measure.
@@ -144,73 +64,169 @@ def take(
         InputError: the run cannot be written.
 
     """
-    probe.support()
     if out is not None and out.exists() and not out.is_dir():
         raise InputError(f"{out} is not a folder; name one with --out")
-    before = host.facts()
     with ExitStack() as stack:
-        cpus = host.cpus()
-        workers = {
-            path: stack.enter_context(Worker(plan, path, cpus)) for path in plan.paths
-        }
-        facts = {str(path): worker.ready() for path, worker in workers.items()}
-        before["paths"] = facts
-        before["sender"] = next(iter(facts.values()))["sender"]
-        _warm_up(plan, workers)
+        ground = site.prepare(plan, stack)
+        field = _Field.of(plan, ground, {})
+        field.warm_up()
         journal = stack.enter_context(
-            store.Journal.create(plan, before, alias=before["alias"], out=out)
+            store.Journal.create(
+                plan,
+                ground.host,
+                alias=ground.host["alias"],
+                out=out,
+                slices={} if plan.slice_ns else field.slices,
+            )
         )
-        journal.warnings.extend(_warnings(before))
-        _measure(plan, workers, journal, progress)
-        journal.host_after = host.facts()
-        journal.warnings.extend(_warnings_after(before, journal.host_after))
+        _go_on(field, journal, progress)
     return journal.folder
 
 
-def _deadline_s(plan: Plan, point: Point) -> float:
-    """Return a bound that only a stuck worker exceeds."""
-    slices = len(point.arms) * (plan.slice_ns + plan.warmup_ns) / 1e9
-    return 30.0 + 10 * slices
+def resume(
+    folder: FilePath, *, plan: Plan | None = None, progress: Show | None = None
+) -> FilePath:
+    """Continue an interrupted run where it ended, seal it and return its folder.
+
+    Args:
+        folder: the run.
+        plan: what it should be a run of; None for whatever its plan says.
+        progress: called after every block.
+
+    Raises:
+        InputError: the run is complete, of another plan, or was taken elsewhere: the
+            message names what differs.
+        DataError: the run is damaged.
+        CapabilityError: as for `take`.
+        MeasureError: as for `take`.
+
+    """
+    stored = store.resumable(folder, plan)
+    with ExitStack() as stack:
+        ground = site.prepare(stored, stack)
+        journal = stack.enter_context(store.Journal.reopen(folder, ground.host))
+        field = _Field.of(stored, ground, journal.slices)
+        field.warm_up()
+        _go_on(field, journal, progress)
+    return folder
 
 
-def _warm_up(plan: Plan, workers: dict[Path, Worker]) -> None:
-    """Run one block of each point that is not recorded: caches, neighbours, pages."""
-    for point in plan.points:
-        worker = workers[point.path]
-        worker.block(point, list(point.arms), 0, _deadline_s(plan, point))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Field:
+    """A plan on its sites, with the slice lengths that hold for this run."""
+
+    plan: Plan
+    ground: Ground
+    slices: dict[str, int]
+
+    @classmethod
+    def of(cls, plan: Plan, ground: Ground, known: dict[str, int]) -> "_Field":
+        """Return the field; the pilot runs where plan and run fix no slice length."""
+        slices = dict(known)
+        if not slices and plan.slice_ns:
+            slices = {point.name: plan.slice_ns for point in plan.points}
+        return cls(
+            plan=plan,
+            ground=ground,
+            slices=slices or pilot.choose(plan, ground.sites),
+        )
+
+    def warm_up(self) -> None:
+        """Run one block of each point that is not recorded: caches, neighbours."""
+        for point in self.plan.points:
+            self.block(point, 0)
+
+    def block(self, point: Point, number: int) -> list[dict[str, Any]]:
+        """Return the samples of one block, with the machine time that it took."""
+        site = self.ground.sites[point.path]
+        slice_ns = self.slices[point.name]
+        # A bound that only a stuck worker exceeds.
+        slices_s = len(point.arms) * (slice_ns + self.plan.warmup_ns) / 1e9
+        start = site.clock()
+        samples = site.block(
+            point,
+            self.plan.order(point, number),
+            number,
+            slice_ns,
+            30.0 + 10 * slices_s,
+        )
+        block_ns = round((site.clock() - start) * 1e9)
+        return [{**sample, "block_ns": block_ns} for sample in samples]
+
+
+def costs(samples: Iterable[dict[str, Any]]) -> dict[str, float]:
+    """Return ns per request by arm; NaN where no request completed."""
+    return {
+        sample["arm"]: (
+            sample["elapsed_ns"] / sample["requests"]
+            if sample["requests"]
+            else float("nan")
+        )
+        for sample in samples
+    }
+
+
+def _go_on(field: _Field, journal: store.Journal, progress: Show | None) -> None:
+    """Take what is missing, and note what the host was like before and after."""
+    host = field.ground.host
+    journal.warnings.extend(_warnings(host))
+    allocation = Allocation(field.plan)
+    for samples in journal.samples_before:
+        _record(allocation, samples)
+    try:
+        _measure(field, journal, allocation, progress)
+    finally:
+        journal.stopped = allocation.stopped
+        journal.finished = allocation.finished
+    journal.host_after = field.ground.host_now()
+    journal.warnings.extend(_warnings_after(host, journal.host_after))
+
+
+def _record(allocation: Allocation, samples: list[dict[str, Any]]) -> None:
+    first = samples[0]
+    allocation.record(first["point"], costs(samples), first["block_ns"] / 1e9)
 
 
 def _measure(
-    plan: Plan,
-    workers: dict[Path, Worker],
+    field: _Field,
     journal: store.Journal,
-    progress: Callable[[Progress], None] | None,
+    allocation: Allocation,
+    progress: Show | None,
 ) -> None:
-    """Run all blocks: every round visits each point once, in random order.
+    """Take blocks, round by round, until every point has enough.
 
-    So a run that ends early has about as many blocks of every point, and slow
-    drift of the host falls on all sizes and paths alike.
+    A round visits the points in random order. So a run that ends early has about as
+    many blocks of one point as of another, and slow drift of the host falls on all.
     """
-    order = random.Random(plan.seed)
-    start = time.monotonic()
-    for number in range(plan.blocks):
-        for point in order.sample(plan.points, len(plan.points)):
-            arms = order.sample(point.arms, len(point.arms))
-            journal.append(
-                workers[point.path].block(point, arms, number, _deadline_s(plan, point))
-            )
+    before, spent_before = sum(allocation.done.values()), allocation.spent_s
+    while points := allocation.next_round(
+        random.Random(f"{field.plan.seed} round {sum(allocation.done.values())}")
+    ):
+        for point in points:
+            if allocation.has_stopped(point.name):
+                continue  # by a block of this very round
+            samples = field.block(point, allocation.done[point.name])
+            for sample in samples:
+                sample["sitting"] = journal.sitting
+            journal.append(samples)
+            _record(allocation, samples)
             if progress:
+                done, left = sum(allocation.done.values()), allocation.left()
+                elapsed_s = allocation.spent_s - spent_before
                 progress(
                     Progress(
                         run=journal.folder,
-                        done=journal.blocks_done,
-                        total=plan.total_blocks,
-                        elapsed_s=time.monotonic() - start,
+                        done=done,
+                        total=done + left,
+                        elapsed_s=elapsed_s,
+                        left_s=elapsed_s / (done - before) * left,
                     )
                 )
 
 
 def _warnings(before: dict[str, Any]) -> list[str]:
+    if before.get("synthetic"):
+        return [SYNTHETIC]
     warnings = []
     usable = before["cpu"]["usable"]
     if usable < 2:
@@ -233,6 +249,8 @@ def _warnings(before: dict[str, Any]) -> list[str]:
 
 
 def _warnings_after(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    if before.get("synthetic"):
+        return []
     ticks = after["steal_ticks"] - before["steal_ticks"]
     passed = (after["uptime_s"] - before["uptime_s"]) * os.sysconf("SC_CLK_TCK")
     share = ticks / max(passed * before["cpu"]["online"], 1)

@@ -61,7 +61,9 @@ def serve() -> None:
         for line in sys.stdin:
             request = json.loads(line)
             point = points[request["point"]]
-            samples = station.block(point, request["order"], request["block"])
+            samples = station.block(
+                point, request["order"], request["block"], request["slice_ns"]
+            )
             _answer({"samples": samples})
     finally:
         station.close()

@@ -16,11 +16,15 @@ class Progress(Protocol):
 
     @property
     def total(self) -> int:
-        """Blocks planned."""
+        """Blocks when it is done; where points stop by themselves an expectation."""
 
     @property
     def elapsed_s(self) -> float:
         """Seconds since the first block."""
+
+    @property
+    def left_s(self) -> float:
+        """Seconds that the rest will probably take."""
 
 
 class Meter:
@@ -36,9 +40,8 @@ class Meter:
         if now - self._written < EVERY_S and done < total:
             return
         self._written = now
-        left = progress.elapsed_s / done * (total - done)
         line = f"block {done} of {total}, {progress.elapsed_s:.0f} s"
-        line += f", about {left:.0f} s left" if done < total else ""
+        line += f", about {progress.left_s:.0f} s left" if done < total else ""
         end = "\n" if done == total else ""
         sys.stdout.write(f"\r{line:<60}{end}")
         sys.stdout.flush()

@@ -1,0 +1,179 @@
+"""How long a plan will take here, from what its points took before.
+
+Where this host has measured a point already, its newest run tells how long a block
+takes and how many blocks the precision needs. A point that is new here is estimated
+from its slices alone, and by what it may cost at the most.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from zclab import store
+from zclab.errors import DataError
+from zclab.measure import pilot
+from zclab.params import BASELINE, Path, Plan, Point, Protocol, Stop
+from zclab.stop import half_width_percent
+from zclab.store import Run
+
+# What a slice takes besides its warm-up and its timed part: drain, receiver, answer.
+SLICE_NS = {Path.SINK: 350_000, Path.VETH: 800_000, Path.LO: 800_000}
+TCP_SLICE_NS = 3_000_000  # a drain waits for an ACK, now and then a delayed one
+SET_UP_S = 1.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What one point will probably take.
+
+    Attributes:
+        blocks: of the point; at the most, when `bound`.
+        block_s: machine seconds of one block.
+        bound: whether nothing is known of its spread, so that its budget is taken.
+        basis: the run that this is known from; empty for none.
+
+    """
+
+    point: Point
+    blocks: int
+    block_s: float
+    bound: bool
+    basis: str
+
+    @property
+    def seconds(self) -> float:
+        """Machine seconds of the point."""
+        return self.blocks * self.block_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a plan will probably take, point by point.
+
+    Attributes:
+        set_up_s: seconds before the first sample: paths, pilot, warm-up.
+        seconds: of it all, bounded by the plan's budget.
+
+    """
+
+    points: tuple[Expected, ...]
+    set_up_s: float
+    seconds: float
+
+    @property
+    def bound(self) -> bool:
+        """Whether some point's share is what it costs at the most."""
+        return any(one.bound for one in self.points)
+
+    @property
+    def words(self) -> str:
+        """The sum in words: how many seconds, and whether that is the most."""
+        return (
+            f"{'at most' if self.bound else 'about'} {self.seconds:.0f} s, "
+            f"{self.set_up_s:.0f} s of them before the first sample"
+        )
+
+
+def of(plan: Plan) -> Estimate:
+    """Return what `plan` will probably take on this host."""
+    known = _known(plan)
+    points = tuple(
+        _expected(plan, point, known.get(point.name)) for point in plan.points
+    )
+    set_up_s = SET_UP_S + sum(one.block_s for one in points)
+    if plan.slice_ns == 0 and not plan.synthetic:
+        set_up_s += sum(_pilot_s(plan, point) for point in plan.points)
+    measuring_s = sum(one.seconds for one in points)
+    if plan.stop and plan.stop.budget_s:
+        measuring_s = min(measuring_s, plan.stop.budget_s)
+    return Estimate(points=points, set_up_s=set_up_s, seconds=set_up_s + measuring_s)
+
+
+def _overhead_ns(plan: Plan, point: Point) -> int:
+    own = TCP_SLICE_NS if point.protocol is Protocol.TCP else SLICE_NS[point.path]
+    return plan.warmup_ns + own
+
+
+def _pilot_s(plan: Plan, point: Point) -> float:
+    lengths = [ns + _overhead_ns(plan, point) for ns in pilot.CANDIDATES_NS]
+    return 2 * pilot.PASSES * sum(lengths) / 1e9
+
+
+def _known(plan: Plan) -> dict[str, tuple[Run, pd.DataFrame]]:
+    """Return for each point the newest run of this host that has it, and its samples.
+
+    Runs that cannot be read are left out, and so are those with other arms.
+    """
+    found: dict[str, tuple[Run, pd.DataFrame]] = {}
+    wanted = {point.name: point for point in plan.points}
+    for run in _runs(plan):
+        for point in run.plan.points:
+            if wanted.get(point.name) == point and point.name not in found:
+                mine = run.samples[run.samples["point"] == point.name]
+                if mine["block_ns"].notna().any():
+                    found[point.name] = (run, mine)
+        if found.keys() == wanted.keys():
+            break
+    return found
+
+
+def _runs(plan: Plan) -> Iterator[Run]:
+    """Yield the runs of this host, newest first; of the model for a synthetic plan."""
+    if plan.synthetic:
+        return
+    from zclab.measure import host  # noqa: PLC0415 - needs Linux
+
+    alias = host.alias()
+    for folder in reversed(store.listing()):
+        if f"-{alias}-" not in folder.name:
+            continue
+        try:
+            run = store.load(folder)
+        except DataError:
+            continue
+        if not run.synthetic:
+            yield run
+
+
+def _expected(
+    plan: Plan, point: Point, known: tuple[Run, pd.DataFrame] | None
+) -> Expected:
+    slice_ns = plan.slice_ns or pilot.DEFAULT_NS
+    block_s = len(point.arms) * (slice_ns + _overhead_ns(plan, point)) / 1e9
+    blocks, basis = None, ""
+    if known and (not plan.slice_ns or set(known[1]["slice_ns"]) == {plan.slice_ns}):
+        run, samples = known
+        basis = run.id
+        block_s = float(samples.groupby("block")["block_ns"].first().mean()) / 1e9
+        blocks = _needed(plan.stop, point, samples) if plan.stop else None
+    most = _most(plan.stop, plan.blocks, block_s)
+    least = plan.stop.least if plan.stop else most
+    return Expected(
+        point=point,
+        blocks=most if blocks is None else max(least, min(blocks, most)),
+        block_s=block_s,
+        bound=plan.stop is not None and blocks is None,
+        basis=basis,
+    )
+
+
+def _most(stop: Stop | None, blocks: int, block_s: float) -> int:
+    """Return the blocks that a point gets at the most."""
+    bounds = [s for s in (stop.point_budget_s, stop.budget_s) if s] if stop else []
+    return min([blocks, *(max(1, int(seconds / block_s)) for seconds in bounds)])
+
+
+def _needed(stop: Stop, point: Point, samples: pd.DataFrame) -> int | None:
+    """Return the blocks after which every contrast will be narrow enough."""
+    ns = samples.pivot(index="block", columns="arm", values="ns_per_request")
+    widths = [
+        half_width_percent(np.log(ns[BASELINE] / ns[arm]).to_numpy(dtype=np.float64))
+        for arm in stop.of(point)
+        if arm in ns.columns and BASELINE in ns.columns
+    ]
+    if not widths or not math.isfinite(max(widths)):
+        return None
+    return math.ceil(len(ns) * (max(widths) / stop.precision) ** 2)

@@ -1,0 +1,85 @@
+"""The pilot: finds the slice length of each point before the first sample is taken.
+
+A long slice averages the noise of its own requests away; a short one buys more blocks
+for the same seconds, and blocks average what changes from slice to slice. Which weighs
+more differs by path and request, so a few untold passes at each length are compared by
+the width that they promise per second. The lengths are kept with the plan and stay what
+they are; no sample of the pilot enters the run, so choosing cannot favour an arm.
+"""
+
+import math
+import random
+import statistics
+from collections.abc import Mapping
+
+from zclab.measure.site import Site
+from zclab.params import BASELINE, CONTROL, Path, Plan, Point
+
+CANDIDATES_NS = (1_000_000, 2_000_000, 5_000_000, 10_000_000, 20_000_000)
+DEFAULT_NS = 10_000_000
+PASSES = 12
+BETTER = 0.8  # of the default's width: less is chance with so few passes
+SUBMITS_LEAST = 8  # a slice shorter than this many submits times mostly its ends
+DEADLINE_S = 60.0
+
+
+def choose(plan: Plan, sites: Mapping[Path, Site]) -> dict[str, int]:
+    """Return the slice length in ns for each point, by its name.
+
+    It measures for about a second per point.
+    """
+    return {point.name: _of(plan, point, sites[point.path]) for point in plan.points}
+
+
+def _of(plan: Plan, point: Point, site: Site) -> int:
+    arms = [BASELINE, _partner(plan, point)]
+    draw = random.Random(f"{plan.seed} pilot {point.name}")
+    gains: dict[int, list[float]] = {ns: [] for ns in CANDIDATES_NS}
+    seconds = dict.fromkeys(CANDIDATES_NS, 0.0)
+    submit_ns = 0.0
+    for _ in range(PASSES):
+        for slice_ns in draw.sample(CANDIDATES_NS, len(CANDIDATES_NS)):
+            start = site.clock()
+            order = draw.sample(arms, len(arms))
+            samples = site.block(point, order, 0, slice_ns, DEADLINE_S)
+            seconds[slice_ns] += site.clock() - start
+            found = {sample["arm"]: sample for sample in samples}
+            costs = [found[arm]["elapsed_ns"] / found[arm]["requests"] for arm in arms]
+            gains[slice_ns].append(math.log(costs[0] / costs[1]))
+            submit_ns = max(submit_ns, costs[0] * point.batch)
+    return best(gains, seconds, least_ns=SUBMITS_LEAST * submit_ns)
+
+
+def _partner(plan: Plan, point: Point) -> str:
+    """Return the arm that is looked at beside the baseline."""
+    contrasts = plan.stop.of(point) if plan.stop else point.modes[1:]
+    return contrasts[-1] if contrasts else CONTROL
+
+
+def best(
+    gains: Mapping[int, list[float]],
+    seconds: Mapping[int, float],
+    *,
+    least_ns: float = 0.0,
+) -> int:
+    """Return the slice length that promises the narrowest interval in equal time.
+
+    Args:
+        gains: paired log gains by slice length.
+        seconds: machine seconds that they took, by slice length.
+        least_ns: shortest length that will do.
+
+    """
+    widths = {
+        ns: _spread(values) * math.sqrt(seconds[ns]) for ns, values in gains.items()
+    }
+    fitting = [ns for ns in widths if ns >= least_ns] or [max(widths)]
+    default = DEFAULT_NS if DEFAULT_NS in fitting else fitting[-1]
+    winner = min(fitting, key=lambda ns: widths[ns])
+    return winner if widths[winner] < BETTER * widths[default] else default
+
+
+def _spread(values: list[float]) -> float:
+    """Return the median distance from the median: one burst does not decide."""
+    center = statistics.median(values)
+    return statistics.median(abs(value - center) for value in values)
