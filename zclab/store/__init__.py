@@ -33,9 +33,9 @@ from zclab.store.files import (
     write_json,
     write_manifest,
 )
-from zclab.store.journal import Journal, resumable
+from zclab.store.journal import Journal, deposit, resumable
 from zclab.store.run import Run, derive, frame, load, together
-from zclab.store.seal import seal, verify
+from zclab.store.seal import arrow_schema, seal, verify
 
 __all__ = [
     "CHANGED",
@@ -49,8 +49,10 @@ __all__ = [
     "SAMPLES",
     "Journal",
     "Run",
+    "arrow_schema",
     "check_files",
     "check_manifest",
+    "deposit",
     "derive",
     "find",
     "frame",

@@ -4,7 +4,7 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +30,7 @@ from zclab.store.files import (
     write_json,
 )
 from zclab.store.lines import Block
-from zclab.store.seal import seal, unseal
+from zclab.store.seal import finish, seal, unseal, write_samples
 
 SYNC_EVERY_S = 1.0  # a power cut loses at most this much; SIGKILL loses nothing
 BEFORE = "warnings_before"  # in the host's facts of a later sitting
@@ -224,6 +224,51 @@ class Journal:
                 raise
         finally:
             self._lock.close()
+
+
+def deposit(
+    plan: Plan,
+    host: dict[str, Any],
+    samples: Iterable[Any],
+    *,
+    alias: str,
+    out: Path | None = None,
+    warnings: Sequence[str] = (),
+) -> Path:
+    """Write and seal a synthetic run that comes whole; return its folder.
+
+    Args:
+        plan: with a truth: what was measured comes block by block.
+        host: facts of the synthetic host.
+        samples: Arrow tables with the columns of `schema`, all samples of the plan.
+        alias: the host's name in the run's id.
+        out: parent of the folder; data/runs by default.
+        warnings: what is to be said with every number of the run.
+
+    Raises:
+        InputError: the plan has no truth, or the run cannot be written.
+        DataError: there are more or fewer samples than the plan asks for.
+
+    """
+    if plan.synthetic is None:
+        raise InputError("only a synthetic run comes whole; measure block by block")
+    folder = new_folder(plan, alias=alias, out=out)
+    try:
+        count = write_samples(folder, samples)
+        if count != plan.samples:
+            raise DataError(f"{count} samples, but the plan has {plan.samples}")
+        write_json(folder / HOST_BEFORE, host)
+        write_json(folder / PLAN, {"hash": plan.hash, "plan": plan.to_json()})
+        done = {"blocks_done": plan.total_blocks, "samples_done": count}
+        said = {"warnings": list(warnings), "stopped": {}, "finished": True}
+        finish(folder, host, done | said)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise _no_folder(folder.parent, error) from None
+    except DataError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return folder
 
 
 def new_folder(plan: Plan, *, alias: str, out: Path | None) -> Path:
