@@ -4,6 +4,7 @@ ns per request depends on each of them. Where two runs, or two sittings of one r
 know a fact and differ in it, they are refused by its name, and never pooled.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -79,6 +80,24 @@ def differing(contexts: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...
         if any(value != known[0] for value in known[1:]):
             found[name] = values
     return found
+
+
+def first_difference(
+    hosts: Sequence[tuple[str, Mapping[str, Any]]],
+) -> tuple[str, str, str] | None:
+    """Return the names of the first two hosts that differ, and in what; else None.
+
+    Each is compared with each: two may differ in what a third does not know.
+
+    Args:
+        hosts: pairs of a name and a host's facts.
+
+    """
+    known = [(name, of(host)) for name, host in hosts]
+    for (one, mine), (other, theirs) in itertools.combinations(known, 2):
+        if found := differing([mine, theirs]):
+            return one, other, told(found)
+    return None
 
 
 def told(found: Mapping[str, Sequence[Any]]) -> str:

@@ -152,20 +152,33 @@ def _none(key: str) -> Any:
 
 
 def changed(run: Run) -> pd.DataFrame:
-    """Return the facts that differ after the run: fact, before, after.
+    """Return the facts that differ during or after the run: fact, before, after.
 
-    Empty also for a run that was killed: it has no second snapshot.
+    `before` is as the first sitting began. `after` is what the fact was later, in the
+    order of time where it was several things. Empty also for a run that was killed in
+    its only sitting: it has no second snapshot.
     """
-    after_file = run.folder / store.HOST_AFTER
-    after = dict(_flat(store.read_json(after_file))) if after_file.is_file() else {}
-    before = dict(_flat(run.host))
-    rows = [
-        {"fact": name, "before": str(before[name]), "after": str(after[name])}
-        for name in before.keys() & after.keys()
-        if before[name] != after[name] and name not in RESTLESS
-    ]
+    before, *later = _snapshots(run)
+    rows = []
+    for name, value in before.items():
+        seen = [str(value)]
+        for snapshot in later:
+            if name in snapshot and str(snapshot[name]) != seen[-1]:
+                seen.append(str(snapshot[name]))
+        if name not in RESTLESS and len(seen) > 1:
+            after = ", then ".join(seen[1:])
+            rows.append({"fact": name, "before": seen[0], "after": after})
     frame = pd.DataFrame(rows, columns=["fact", "before", "after"])
     return frame.sort_values("fact", ignore_index=True)
+
+
+def _snapshots(run: Run) -> list[dict[str, Any]]:
+    """Return the host's facts at the start of each sitting and after the last."""
+    found = list(store.hosts(run.folder))
+    after = run.folder / store.HOST_AFTER
+    if after.is_file():
+        found.append(store.read_json(after))
+    return [dict(_flat(facts)) for facts in found]
 
 
 def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -7,16 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
+from zclab import context as contexts
 from zclab import store
 from zclab.errors import InputError
 from zclab.explain.facts import lookup
 from zclab.params import Plan
 from zclab.store import Run
 
-# Facts that must agree, where both runs have them: ns per request depend on each.
-SAME_MACHINE = (("alias",), ("kernel", "release"), ("cpu", "model"))
+SYNTHETIC = "SYNTHETIC: made by a model, no packet was sent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +27,21 @@ class Joined(Run):
     def id(self) -> str:
         """The first run's id, and how many more there are."""
         return f"{self.folder.name}+{len(self.parts) - 1}"
+
+    @property
+    def complete(self) -> bool:
+        """Whether each of the runs is."""
+        return all(run.complete for run in self.parts)
+
+    @property
+    def sittings(self) -> int:
+        """How often the runs were begun and resumed, in all."""
+        return sum(run.sittings for run in self.parts)
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether a model made them; runs of a model join no others."""
+        return any(run.synthetic for run in self.parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,17 +79,24 @@ def read(text: str) -> Run:
 
 def context(run: Run) -> str:
     """Return which run this is, in a few lines: id, machine, extent, warnings."""
-    machine = [lookup(run.host, *keys) for keys in SAME_MACHINE[1:]]
+    machine = (lookup(run.host, "kernel", "release"), lookup(run.host, "cpu", "model"))
+    resumed = [part for part in parts(run) if part.sittings > 1]
     return "\n".join(
         [
+            *([f"made     {SYNTHETIC}"] if run.synthetic else []),
             *(f"run      {part.id}" for part in parts(run)),
             f"host     {', '.join(str(fact) for fact in machine if fact)}",
             f"plan     {run.plan.profile}, {len(run.plan.points)} points, "
             f"seed {run.plan.seed}",
-            f"blocks   {run.blocks_done} of {run.plan.total_blocks}, "
-            f"{len(run.samples)} samples",
+            f"blocks   {run.blocks_done} of {'at most ' if run.plan.stop else ''}"
+            f"{run.plan.total_blocks}, {len(run.samples)} samples",
             f"state    {'complete' if run.complete else 'PARTIAL'}, "
             f"{'sealed and verified' if run.sealed else 'not sealed'}",
+            *(
+                f"sittings {part.sittings}, in one context"
+                + (f" ({part.id})" if part is not run else "")
+                for part in resumed
+            ),
             *(f"warning  {text}" for text in run.warnings),
         ]
     )
@@ -86,7 +106,8 @@ def join(runs: Sequence[Run]) -> Run:
     """Return several runs as one, or the only one as it is.
 
     Raises:
-        InputError: no run, the same point in two runs, or runs of two machines.
+        InputError: no run, the same point in two runs, or runs of differing context:
+            the message names the fact.
 
     """
     if not runs:
@@ -94,17 +115,21 @@ def join(runs: Sequence[Run]) -> Run:
     if len(runs) == 1:
         return runs[0]
     _check_points(runs)
-    _check_machine(runs)
+    _check_contexts(runs)
     first = runs[0]
     return Joined(
         folder=first.folder,
         plan=_plan(runs),
         plan_hash="+".join(run.plan_hash for run in runs),
         host=_host(runs),
-        samples=pd.concat([run.samples for run in runs], ignore_index=True),
+        samples=store.together([run.samples for run in runs]),
         sealed=all(run.sealed for run in runs),
         blocks_done=sum(run.blocks_done for run in runs),
         warnings=tuple(f"{run.id}: {text}" for run in runs for text in run.warnings),
+        hosts=tuple(host for run in runs for host in run.hosts),
+        stopped={name: why for run in runs for name, why in run.stopped.items()},
+        finished=all(run.finished for run in runs),
+        slices={name: ns for run in runs for name, ns in run.slices.items()},
         parts=tuple(runs),
     )
 
@@ -121,16 +146,11 @@ def _check_points(runs: Sequence[Run]) -> None:
             owner[point.name] = run.id
 
 
-def _check_machine(runs: Sequence[Run]) -> None:
-    first = runs[0]
-    for run in runs[1:]:
-        for fact in SAME_MACHINE:
-            mine, theirs = lookup(first.host, *fact), lookup(run.host, *fact)
-            if None not in (mine, theirs) and mine != theirs:
-                raise InputError(
-                    f"{first.id} and {run.id} differ in {' '.join(fact)} "
-                    f"({mine}, {theirs}); report them apart"
-                )
+def _check_contexts(runs: Sequence[Run]) -> None:
+    found = contexts.first_difference([(run.id, run.host) for run in runs])
+    if found:
+        one, other, facts = found
+        raise InputError(f"{one} and {other} differ in {facts}; report them apart")
 
 
 def _plan(runs: Sequence[Run]) -> JoinedPlan:
@@ -143,6 +163,7 @@ def _plan(runs: Sequence[Run]) -> JoinedPlan:
         slice_ns=first.slice_ns,
         warmup_ns=first.warmup_ns,
         report_usage=all(run.plan.report_usage for run in runs),
+        synthetic=first.synthetic,
         plans=tuple(run.plan for run in runs),
     )
 

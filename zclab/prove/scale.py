@@ -105,12 +105,10 @@ def _findings(
     found: list[dict[str, Any]], n: str, *, made_s: float, size: int
 ) -> Iterator[Finding]:
     def slowest(*names: str) -> float:
-        return max(sum(one[name] for name in names) for one in found)
+        return max(float(sum(one[name] for name in names)) for one in found)
 
-    whole, peak = (
-        slowest("load_s", "pair_s", "table_s"),
-        slowest("peak_kib") / (1 << 20),
-    )
+    whole = slowest("load_s", "pair_s", "table_s")
+    peak = slowest("peak_kib") / (1 << 20)
     yield Finding(
         claim="load, pair and tabulate",
         wanted=f"at most {SECONDS:g} s",

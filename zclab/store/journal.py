@@ -356,12 +356,12 @@ def is_complete(plan: Plan, *, blocks_done: int, finished: bool) -> bool:
 
 
 def _check_context(folder: Path, host: dict[str, Any]) -> None:
-    """Raise InputError when the host is not what it was in the first sitting."""
-    first = hosts(folder)[0]
-    differing = context.differing([context.of(first), context.of(host)])
-    if differing:
+    """Raise InputError when the host is not what it was in the earlier sittings."""
+    sittings = [("", before) for before in hosts(folder)]
+    found = context.first_difference([*sittings, ("", host)])
+    if found:
         raise InputError(
-            f"{folder.name} was taken in another context: {context.told(differing)}; "
+            f"{folder.name} was taken in another context: {found[2]}; "
             "samples of both are never pooled: restore it, or take a new run"
         )
 

@@ -319,11 +319,11 @@ def _check_columns(folders: Sequence[Path], columns: Sequence[str]) -> None:
 
 def _check_contexts(folders: Sequence[Path]) -> None:
     """Raise InputError unless all runs were taken in one context."""
-    mine = [context.of(hosts(folder)[0]) for folder in folders]
-    for folder, theirs in zip(folders[1:], mine[1:], strict=True):
-        differing = context.differing([mine[0], theirs])
-        if differing:
-            raise InputError(
-                f"{folders[0].name} and {folder.name} differ in "
-                f"{context.told(differing)}; look at them apart, or say mixed=True"
-            )
+    found = context.first_difference(
+        [(folder.name, host) for folder in folders for host in hosts(folder)]
+    )
+    if found:
+        one, other, facts = found
+        raise InputError(
+            f"{one} and {other} differ in {facts}; look apart, or say mixed=True"
+        )
