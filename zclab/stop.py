@@ -37,6 +37,8 @@ def looks(least: int) -> Iterator[int]:
 def half_width_percent(log_gains: "np.typing.ArrayLike") -> float:
     """Return half the width of the gain's 95 % interval, in percent points.
 
+    It is the interval that is reported, widened where the blocks are not independent.
+
     Args:
         log_gains: log(ns of the baseline / ns of the arm), one value per block.
 
@@ -48,8 +50,9 @@ def half_width_percent(log_gains: "np.typing.ArrayLike") -> float:
     values = values[np.isfinite(values)]
     if values.size == 0:
         return math.inf
-    found = stats.median_interval(values)
-    return (stats.percent(found.high) - stats.percent(found.low)) / 2
+    worth = stats.effective_n(values)
+    found = stats.median_interval(values, effective_n=worth).map(stats.percent)
+    return stats.half_width(found)
 
 
 @dataclass(slots=True)
