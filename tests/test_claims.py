@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from zclab import store
 from zclab.errors import DataError
-from zclab.explain import claims, published
+from zclab.explain import claims, published, table
 from zclab.params import Path, Point
 
 ROOT = Folder(__file__).resolve().parents[1]
@@ -405,3 +405,28 @@ def test_a_damaged_table_is_refused(
 
     with pytest.raises(DataError, match=r"v5-dummy\.csv"):
         published.cells()
+
+
+def test_what_is_equivalent_is_a_finding(tmp_path: Folder) -> None:
+    """A planted 0 % is said to differ by less than a point, with its interval."""
+    run = samples.make(tmp_path, planned=60, gain=lambda point, arm: 0.0)
+    text = " ".join(claims.verdict_sentences(run))
+
+    assert "Differs from send by less than 1 point: " in text
+    assert "send_zc_fixed at 600 B on sink, UDP/IPv4, batch 8 (" in text
+
+
+def test_findings_are_weighed_as_a_whole(faithful: store.Run) -> None:
+    """One sentence says how many comparisons there are, and how many hold together."""
+    frame = table.summary(faithful)
+    said = list(claims.as_a_whole(frame))
+    tested = int(frame["p_holm"].notna().sum())
+    decided = int(
+        (frame["finding"].isin(["faster", "slower"]) & frame["p_holm"].notna()).sum()
+    )
+
+    assert len(said) == 1
+    assert f"Of {tested} comparisons {decided} are faster or slower" in said[0]
+    weak = frame.assign(p_holm=frame["p_holm"].where(frame["p_holm"].isna(), 0.5))
+    assert "; 0 of these hold at 5%" in next(claims.as_a_whole(weak))
+    assert not list(claims.as_a_whole(frame.assign(finding="equivalent")))

@@ -9,8 +9,9 @@ import pytest
 import samples
 
 from zclab import store
+from zclab.errors import InputError
 from zclab.options import parse
-from zclab.params import Mode, Path, Point, Protocol
+from zclab.params import Mode, Path, Point, Protocol, Stop
 from zclab.publish import mail
 
 REPORT = "20261122T120000Z-host-0000-synthetic"
@@ -131,8 +132,77 @@ def test_the_commands_name_commit_seed_and_report(text: str) -> None:
     assert commands == [
         f"make verify RUN={REPORT}",
         "git checkout 0123456789ab",
-        'make report PROFILE=synthetic ARGS="--seed 1"',
+        "zclab measure --plan synthetic.yaml --seed 1",
     ]
+
+
+@pytest.mark.parametrize(
+    ("profile", "stop", "command"),
+    [
+        ("quick", None, 'make report PROFILE=quick ARGS="--seed 1"'),
+        (
+            "quick",
+            Stop(precision=0.5, budget_s=180),
+            'make report PROFILE=quick ARGS="--precision 0.5 --budget 180 --seed 1"',
+        ),
+        (
+            "mine",
+            Stop(precision=0.5),
+            "zclab measure --plan mine.yaml --precision 0.5 --seed 1",
+        ),
+    ],
+)
+def test_the_stop_rule_is_in_the_command(
+    run: store.Run, profile: str, stop: Stop | None, command: str
+) -> None:
+    """A profile is taken again by its name, a plan of one's own by its file."""
+    plan = replace(run.plan, profile=profile, stop=stop)
+    text = mail.render(replace(run, plan=plan), REPORT)
+    said = " ".join(" ".join(paragraph(text, mail.REPRODUCE)).split())
+    said = said.replace(" \\ ", " ")  # a continued line
+
+    assert command in said
+    assert ("blocks until +-0.5 points" in said) == (stop is not None)
+    assert mail.lint(text) == []
+
+
+def test_a_synthetic_run_has_no_mail(tmp_path: Folder) -> None:
+    """It is refused in one line that says what to do."""
+    run = samples.make(
+        tmp_path, planned=8, plan_points=samples.points()[:1], marked=True
+    )
+    with pytest.raises(InputError, match=r"no mail about it; measure a kernel: zclab"):
+        mail.render(run, REPORT)
+
+
+def test_captions_say_what_would_have_been_found(text: str) -> None:
+    """Each table tells which gains its blocks find nine times in ten."""
+    parts = [" ".join(part.split()) for part in text.split("\n\n")]
+    captions = [part for part in parts if " Path " in part]
+
+    found = r"Found 9 times in 10: gains of [\d.]+( to [\d.]+)? points\."
+    assert all(re.search(found, caption) for caption in captions)
+
+
+def test_what_is_equivalent_is_told(tmp_path: Folder) -> None:
+    """A planted 0 % is in the mail as a finding, not left out."""
+    run = samples.make(tmp_path, planned=60, gain=lambda point, arm: 0.0)
+    text = mail.render(run, REPORT)
+
+    assert "- Differs from send by less than 1 point: send_zc" in text
+    assert mail.lint(text) == []
+
+
+def test_like_warnings_are_one_line(tmp_path: Folder) -> None:
+    """Where warnings differ in a number only, the mail gives its range."""
+    run = samples.make(tmp_path, planned=8)
+    first = run.samples["arm"] == "send_zc"
+    run.samples.loc[first, "eagain"] = 1
+    run.samples.loc[run.samples["arm"] == "mixed", "eagain"] = 2
+    said = " ".join(" ".join(paragraph(mail.render(run, REPORT), "Warnings:")).split())
+
+    assert "- 8 to 16 completions with -EAGAIN (" in said
+    assert said.count("-EAGAIN") == 1
 
 
 def test_a_partial_run_says_so_before_anything_else(tmp_path: Folder) -> None:

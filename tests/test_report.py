@@ -13,6 +13,7 @@ from tests import samples
 from zclab import store
 from zclab.errors import DataError, InputError, ZclabError
 from zclab.explain import claims, joined, prediction, readable, table
+from zclab.params import Stop
 from zclab.publish import archive, mail, page, report
 
 CODE = {"version": "0.1.0", "commit": "0123456789ab", "dirty": False}
@@ -252,6 +253,49 @@ def test_mail_is_fit(built, run):
 
     assert text == mail.render(run, run.id)
     assert mail.lint(text) == []
+
+
+def test_a_synthetic_report_has_no_mail(home):
+    """It says so in a banner and among its files, and verifies without a mail."""
+    made = samples.make(
+        home / "data" / "runs", planned=8, plan_points=samples.points()[:2], marked=True
+    )
+    folder = report.build([made.folder], out=home / "synthetic")
+    text = (folder / "index.html").read_text()
+
+    assert not (folder / "mail.txt").exists()
+    assert "mail.txt</a>" not in text
+    assert "Synthetic: " in text[: text.index("<h2")]
+    assert mail.no_mail(made.id) in unescape(text)
+    assert archive.verify(folder)[-1] == "no mail.txt, as no packet was sent"
+    with pytest.raises(InputError, match="is synthetic: a model made it"):
+        archive.mail_text(archive.find(str(folder)))
+
+
+def test_the_mail_is_read_where_it_lies(built, copy):
+    """An edited mail is given as it is; a lost one is an error of one line."""
+    assert archive.mail_text(built) == (built / "mail.txt").read_text()
+    (copy / "mail.txt").unlink()
+    with pytest.raises(InputError, match="rebuild it: zclab report"):
+        archive.mail_text(copy)
+
+
+def test_the_page_says_what_stopped_each_point(built, run):
+    """Reason, blocks and half-width stand in a table, where a plan has a stop rule."""
+    first = run.plan.points[0].name
+    adaptive = replace(
+        run,
+        plan=replace(run.plan, stop=Stop(precision=0.5, least=6)),
+        stopped={first: {"reason": "precision", "blocks": 44, "half_width": 0.4321}},
+    )
+    told = readable.stopped(adaptive)
+    text = words(page.index(adaptive, built / "figures", [], CODE))
+
+    assert told.iloc[0].to_list() == [first, "precision", "44", "0.43", "0.5"]
+    assert set(told["stopped by"][1:]) == {"not yet"}
+    assert "How each point stopped" in text
+    assert "How each point stopped" not in words((built / "index.html").read_text())
+    assert readable.stopped(run).empty
 
 
 def test_find_nothing(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 import samples
 
 from zclab import stats, store
-from zclab.errors import InputError
+from zclab.errors import DataError, InputError
 from zclab.explain import published, table
 from zclab.params import Mode, Path, Point, Protocol
 
@@ -155,6 +155,106 @@ def test_a_partial_run_shows_the_points_it_has(tmp_path: Folder) -> None:
     run = samples.make(tmp_path, planned=8, stop_after=1)
 
     assert {run.plan.points[0].name} == set(table.summary(run)["point"])
+
+
+def test_equal_arms_are_equivalent_and_their_p_is_no_news(tmp_path: Folder) -> None:
+    """Planted at 0 %, arms differ by less than a point; Holm's p rejects none."""
+    run = samples.make(tmp_path, planned=60, gain=lambda point, arm: 0.0, noise=0.005)
+    frame = table.summary(run)
+    zc = frame[frame["p_holm"].notna()]
+
+    assert set(zc["finding"]) <= {table.EQUIVALENT, table.FASTER, table.SLOWER}
+    assert (zc["finding"] == table.EQUIVALENT).mean() > 0.8
+    assert zc["equivalent"].all()
+    assert (zc["p_holm"] > 0.05).all()
+    assert zc["mde_percent"].between(0.1, 1.0).all()
+
+
+def test_holm_is_over_all_comparisons_but_the_controls(
+    run: store.Run, frame: pd.DataFrame
+) -> None:
+    """Baseline and control have no adjusted p; the others' is that of `stats.holm`."""
+    plain = frame["arm"].isin(["send", "control"])
+
+    assert frame.loc[plain, "p_holm"].isna().all()
+    assert frame.loc[~plain, "p_holm"].to_list() == list(
+        stats.holm(frame.loc[~plain, "p"].to_numpy())
+    )
+    assert frame.loc[frame["arm"] == "send", "n_effective"].isna().all()
+    assert not frame.loc[frame["arm"] == "send", "equivalent"].any()
+    # Blocks are independent here, and by luck a few series look as if they were not.
+    assert (frame.loc[~plain, "n_effective"] == run.plan.blocks).mean() > 0.6
+
+
+def test_a_find_among_many_is_warned_of(tmp_path: Folder) -> None:
+    """Where Holm's p takes a finding back, its row says among how many."""
+    rows = [
+        {"arm": arm, "p": p, "finding": table.FASTER, "warnings": []}
+        for arm, p in (("send_zc", 0.03), ("mixed", 0.6), ("control", 0.01))
+    ]
+    table._adjust(rows)
+
+    assert rows[0]["p_holm"] == pytest.approx(0.06)
+    assert rows[0]["warnings"] == [
+        "chance: among 2 comparisons its p of 0.03 is worth 0.06 (Holm)"
+    ]
+    assert rows[2]["warnings"] == []
+
+
+def test_gains_below_the_floor_and_unseen_ones_are_warned_of(tmp_path: Folder) -> None:
+    """A gain that equal arms could show says so; so does a row that shows nothing."""
+    run = samples.make(tmp_path, plan_points=one_point(), planned=40, noise=0.05)
+    block = run.samples.set_index(["arm", "block"])["ns_per_request"]
+    run.samples.loc[run.samples["arm"] == "control", "ns_per_request"] = list(
+        block["send"].sort_index() * np.tile([0.97, 0.99], 20)
+    )
+    run.samples.loc[run.samples["arm"] == "mixed", "ns_per_request"] = list(
+        block["send"].sort_index() * np.tile([0.985, 0.98], 20)
+    )
+    run.samples.loc[run.samples["arm"] == "send_zc", "ns_per_request"] = list(
+        block["send"].sort_index() * np.tile([0.9, 1.1], 20)
+    )
+    frame = table.summary(run).set_index("arm")
+
+    assert "noise floor: equal arms differ by up to 3.1" in frame["warnings"]["mixed"]
+    assert "the control differs from send" in frame["warnings"]["control"]
+    assert "too small to see: gains below" in frame["warnings"]["send_zc"]
+    assert frame["finding"]["send_zc"] == table.NO_DIFFERENCE
+
+
+def test_like_warnings_are_joined_with_their_range() -> None:
+    """Numbers become ranges, signed ones stay apart, and each row is named."""
+    frame = pd.DataFrame(
+        {
+            "point": ["p", "p", "q", "q"],
+            "arm": ["a", "b", "a", "b"],
+            "warnings": ["2 of 300 x", "10 of 300 x; drift +1.0", "drift +2.0", ""],
+        }
+    )
+
+    assert table.warnings(frame) == [
+        ("2 to 10 of 300 x", ["p a", "p b"]),
+        ("drift +1.0", ["p b"]),
+        ("drift +2.0", ["q a"]),
+    ]
+
+
+def test_a_block_with_two_samples_of_an_arm_is_refused(run: store.Run) -> None:
+    """No sample is silently preferred to another."""
+    twice = pd.concat([run.samples, run.samples.head(1)], ignore_index=True)
+
+    with pytest.raises(DataError, match="two samples of one arm"):
+        table.pairs(dataclasses.replace(run, samples=twice))
+
+
+@pytest.mark.parametrize(
+    ("p", "expected"),
+    [(1e-9, "<0.0001"), (0.00123, "0.0012"), (0.043, "0.043"), (0.5, "0.50")],
+)
+def test_a_p_value_has_two_digits(p: float, expected: str) -> None:
+    """Below one in ten thousand the digits mean nothing."""
+    assert expected == table.p_text(p)
+    assert table.p_text(math.nan) == "-"
 
 
 DUMMY = """\

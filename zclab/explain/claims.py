@@ -28,6 +28,7 @@ from typing import Any
 
 import pandas as pd
 
+from zclab import stats
 from zclab.explain import published, table
 from zclab.params import BASELINE, Mode
 from zclab.store import Run
@@ -246,8 +247,9 @@ def _capital(text: str) -> str:
 def verdict_sentences(run: Run) -> list[str]:
     """Return the findings in words, most important first; all of it is computed.
 
-    Partial run, wins, losses, no difference, copied share by path, v5, February
-    2025, and the cause where veth and sink were both measured at the selftest's
+    Partial run, copied share by path, wins, losses, what differs by less than a
+    point, no difference, what holds for all comparisons together, February 2025, v5,
+    and the cause where veth and sink were both measured at the selftest's
     size. A part that the run has nothing on is one short sentence or left out.
     """
     return sentences(run, table.summary(run))
@@ -260,7 +262,9 @@ def sentences(run: Run, frame: pd.DataFrame) -> list[str]:
         *_copied(run, frame),
         *_findings(frame, table.FASTER, "wins"),
         *_findings(frame, table.SLOWER, "loses"),
+        *equivalents(frame),
         *_no_difference(frame),
+        *as_a_whole(frame),
         *conclusions(run, frame),
     ]
 
@@ -354,17 +358,53 @@ def _range(values: pd.Series) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
+def equivalents(frame: pd.DataFrame) -> Iterator[str]:
+    """Yield one sentence on what differs from send by less than a point, if any."""
+    rows = judged(frame)
+    rows = rows[rows["finding"] == table.EQUIVALENT]
+    if not rows.empty:
+        yield f"Differs from send by less than 1 point: {_listed(rows)}."
+
+
 def _no_difference(frame: pd.DataFrame) -> Iterator[str]:
     rows = judged(frame)
     rows = rows[rows["finding"] == table.NO_DIFFERENCE]
     if rows.empty:
         return
-    parts = [
+    seen = rows["mde_percent"].max()
+    missed = ""
+    if seen < math.inf:
+        missed = f" Gains below {seen:.1f} points are often missed there."
+    yield f"No difference found: {_listed(rows)}.{missed}"
+
+
+def _listed(rows: pd.DataFrame) -> str:
+    return "; ".join(
         f"{row['arm']} at {row['io_size_bytes']} B on {table.where(row)} "
         f"({table.gain_text(row)}, n={row['n']})"
         for _, row in rows.iterrows()
-    ]
-    yield f"No difference found: {'; '.join(parts)}."
+    )
+
+
+def as_a_whole(frame: pd.DataFrame) -> Iterator[str]:
+    """Yield one sentence on which findings hold for all comparisons together."""
+    tested = frame[frame["p_holm"].notna()]
+    decided = tested[tested["finding"].isin([table.FASTER, table.SLOWER])]
+    if decided.empty:
+        return
+    lost = decided[decided["p_holm"] > 1 - stats.CONFIDENCE]
+    words = "all of these hold"
+    if len(lost):
+        names = ", ".join(f"{row.arm} at {row.point}" for row in lost.itertuples())
+        words = (
+            f"these hold but for {names}"
+            if len(lost) <= 4
+            else (f"{len(decided) - len(lost)} of these hold")
+        )
+    yield (
+        f"Of {len(tested)} comparisons {len(decided)} are faster or slower; {words} "
+        "at 5% for the run as a whole (sign test, Holm)."
+    )
 
 
 def _copied(run: Run, frame: pd.DataFrame) -> Iterator[str]:

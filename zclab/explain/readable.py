@@ -3,9 +3,11 @@
 Each takes the frame of `table.summary`, which is then computed once for a page.
 """
 
+import math
+
 import pandas as pd
 
-from zclab.explain import claims, prediction, published, table
+from zclab.explain import claims, joined, prediction, published, table
 from zclab.params import CONTROL
 from zclab.store import Run
 
@@ -23,6 +25,66 @@ def control(summary: pd.DataFrame) -> pd.DataFrame:
             "n": frame["n"].astype(str).to_list(),
         }
     )
+
+
+def certainty(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return how sure each finding is, one row per comparison, the control's left out.
+
+    *worth* is how many independent blocks the n count as; *finds* is the gain that is
+    found nine times in ten at that number of blocks.
+    """
+    frame = summary[summary["p_holm"].notna()]
+    return pd.DataFrame(
+        {
+            **_point(frame),
+            "mode": frame["arm"].to_list(),
+            "gain over send [95 %]": _each(frame, table.gain_text),
+            "finding": frame["finding"].to_list(),
+            "p": frame["p"].map(table.p_text).to_list(),
+            "p (Holm)": frame["p_holm"].map(table.p_text).to_list(),
+            "finds [points]": frame["mde_percent"].map(table.mde_text).to_list(),
+            "n": frame["n"].astype(str).to_list(),
+            "worth": frame["n_effective"].astype(str).to_list(),
+        }
+    )
+
+
+def warnings(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return the warnings of some rows of a summary, and the arms they are about."""
+    found = table.warnings(summary)
+    return pd.DataFrame(
+        {
+            "warning": [text for text, _ in found],
+            "about": [", ".join(names) for _, names in found],
+        }
+    )
+
+
+def stopped(run: Run) -> pd.DataFrame:
+    """Return what stopped each point of the plans that stop by themselves, if any.
+
+    *reached* is half the width of the widest interval that the plan stops by, when it
+    was last looked at; blocks that hang together can make the table's a bit wider.
+    """
+    rows = [
+        {
+            "point": point.name,
+            "stopped by": told.get("reason", "not yet"),
+            "blocks": str(told.get("blocks", "-")),
+            "reached [points]": _points(told.get("half_width")),
+            "wanted [points]": f"{part.plan.stop.precision:g}",
+        }
+        for part in joined.parts(run)
+        if part.plan.stop
+        for point in part.plan.points
+        for told in [part.stopped.get(point.name, {})]
+    ]
+    return pd.DataFrame(rows)
+
+
+def _points(half_width: float | None) -> str:
+    known = half_width is not None and math.isfinite(half_width)
+    return f"{half_width:.2f}" if known else "-"
 
 
 def cause(summary: pd.DataFrame) -> pd.DataFrame:

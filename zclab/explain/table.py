@@ -361,9 +361,8 @@ def p_text(p: float) -> str:
     return "<0.0001" if p < 0.0001 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
 
 
-def mde_text(row: pd.Series) -> str:
-    """Return the minimum detectable effect in points, or a dash where none is."""
-    mde = row["mde_percent"]
+def mde_text(mde: float) -> str:
+    """Return a minimum detectable effect in points, or a dash where there is none."""
     return "-" if not math.isfinite(mde) else f"{mde:.1f}" if mde >= 0.05 else "<0.1"
 
 
@@ -643,6 +642,9 @@ def compact(frame: pd.DataFrame, path: str) -> pd.DataFrame:
                 for r in _rows(frame)
             ],
             "CPU ns/request": [f"{r.cpu_ns_per_request:.0f}" for r in _rows(frame)],
+            "finding": [r.finding or "-" for r in _rows(frame)],
+            "p (Holm)": [p_text(r.p_holm) for r in _rows(frame)],
+            "MDE [points]": [mde_text(r.mde_percent) for r in _rows(frame)],
             "n": [str(r.n) for r in _rows(frame)],
         }
     )

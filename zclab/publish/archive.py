@@ -11,6 +11,7 @@ from zclab.publish import mail
 from zclab.store import Run
 
 FORMAT_VERSION = 1
+INDEX = "index.html"
 MAIL = "mail.txt"
 
 CHANGED = (
@@ -34,12 +35,30 @@ def find(text: str, parent: Path | None = None) -> Path:
             )
         return reports[-1]
     for folder in (parent / text, Path(text)):
-        if text and (folder / store.MANIFEST).is_file() and (folder / MAIL).is_file():
+        if text and (folder / store.MANIFEST).is_file() and (folder / INDEX).is_file():
             return folder
     raise InputError(
         f"report {text!r} does not exist under {parent} or as a folder; "
         "see the ids there, or make one: make report"
     )
+
+
+def mail_text(folder: Path) -> str:
+    """Return the mail of a report as it lies there, edited or not.
+
+    Raises:
+        InputError: it has none, as one of a synthetic run has.
+
+    """
+    manifest = store.read_json(folder / store.MANIFEST)
+    if manifest.get("synthetic"):
+        raise InputError(mail.no_mail(manifest["report"]))
+    try:
+        return (folder / MAIL).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{folder / MAIL}: {error.strerror}; rebuild it: zclab report"
+        ) from None
 
 
 def listing(parent: Path | None = None) -> list[Path]:
@@ -75,6 +94,8 @@ def verify(folder: Path) -> list[str]:
     runs = [_verify_run(folder, entry) for entry in manifest["runs"]]
     held += [f"run {run.name} as reported" for run in runs]
     run = joined.join([store.load(path) for path in runs])
+    if mail.synthetic(run):
+        return [*held, f"no {MAIL}, as no packet was sent"]
     if mail.render(run, manifest["report"]).encode() != (folder / MAIL).read_bytes():
         built_by = manifest["zclab"].get("commit") or manifest["zclab"]["version"]
         raise DataError(
@@ -95,6 +116,7 @@ def write_manifest(run: Run, folder: Path, code: dict[str, Any]) -> None:
             "built_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "runs": [_identity(part) for part in joined.parts(run)],
             "zclab": code,
+            **({"synthetic": True} if mail.synthetic(run) else {}),
         },
         [str(path.relative_to(folder)) for path in files],
     )

@@ -8,6 +8,7 @@ numbers for gains and costs, readable without any link), and the tables that rea
 of the v5 cover letter know.
 """
 
+import math
 import re
 import textwrap
 from collections.abc import Iterable, Iterator
@@ -16,9 +17,11 @@ from typing import Any
 import pandas as pd
 
 from zclab import options as opts
+from zclab import planfile
+from zclab.errors import InputError
 from zclab.explain import claims, joined, published, table
 from zclab.explain.facts import lookup
-from zclab.params import BASELINE, CONTROL, TABLE_MODES
+from zclab.params import BASELINE, CONTROL, TABLE_MODES, Plan
 from zclab.store import Run
 
 COLUMNS = 72
@@ -39,14 +42,27 @@ COMMAND = "    "  # the indent of a command; its continuation lines have more
 
 
 def render(run: Run, report_id: str) -> str:
-    """Return the text of the mail about a run; `lint` finds nothing in it."""
+    """Return the text of the mail about a run; `lint` finds nothing in it.
+
+    Raises:
+        InputError: the run is synthetic.
+
+    """
+    if synthetic(run):
+        raise InputError(no_mail(report_id))
     frame = table.summary(run)
     sections = [
         HEADERS,
         *_partial(run),
         summary(frame),
         _words(run),
-        _bullets(claims.conclusions(run, frame)),
+        _bullets(
+            [
+                *claims.conclusions(run, frame),
+                *claims.equivalents(frame),
+                *claims.as_a_whole(frame),
+            ]
+        ),
         _system(run),
         *_tables(frame),
         *_warnings(run, frame),
@@ -54,6 +70,19 @@ def render(run: Run, report_id: str) -> str:
         _reproduce(run, report_id),
     ]
     return "\n\n".join(_ascii("\n".join(lines)) for lines in sections) + "\n"
+
+
+def synthetic(run: Run) -> bool:
+    """Return whether a model made the run, or one of those joined in it."""
+    return any(part.synthetic for part in joined.parts(run))
+
+
+def no_mail(report_id: str) -> str:
+    """Return why there is no mail about a synthetic run, and what to do, in a line."""
+    return (
+        f"{report_id} is synthetic: a model made it, no packet was sent, and so there "
+        "is no mail about it; measure a kernel: zclab measure"
+    )
 
 
 def _ascii(text: str) -> str:
@@ -334,8 +363,18 @@ def _caption(title: str, rows: pd.DataFrame, more: str) -> list[str]:
     return _wrap(
         f"{title}. Path {first['path']}, {first['protocol'].upper()}/{families}, "
         f"batch {batches}, {given}n={n} blocks, 95% interval of the paired median. "
-        f"{more}"
+        f"{_detectable(rows)}{more}"
     )
+
+
+def _detectable(rows: pd.DataFrame) -> str:
+    """Return the gains that are found nine times in ten, from the finest point on."""
+    mde = rows.loc[rows["p_holm"].notna(), "mde_percent"]
+    mde = mde[mde < math.inf]
+    if mde.empty:
+        return ""
+    span = dict.fromkeys(map(table.mde_text, (mde.min(), mde.max())))
+    return f"Found 9 times in 10: gains of {' to '.join(span)} points. "
 
 
 def _delivered(shares: pd.Series) -> str:
@@ -347,11 +386,10 @@ def _delivered(shares: pd.Series) -> str:
 
 def _warnings(run: Run, frame: pd.DataFrame) -> Iterator[list[str]]:
     """Yield the warnings of the run and of its rows, each text once."""
-    rows: dict[str, list[str]] = {}
-    for row in frame[frame["warnings"] != ""].itertuples():
-        for text in str(row.warnings).split("; "):
-            rows.setdefault(text, []).append(f"{row.point} {row.arm}")
-    texts = [*run.warnings, *(f"{text} ({_few(at)})" for text, at in rows.items())]
+    texts = [
+        *run.warnings,
+        *(f"{text} ({_few(names)})" for text, names in table.warnings(frame)),
+    ]
     if texts:
         yield ["Warnings:", *_bullets(texts)]
 
@@ -404,7 +442,7 @@ def _reproduce(run: Run, report_id: str) -> list[str]:
     ids = ", ".join(part.id for part in parts)
     facts = (
         f"zclab {_version(run)} commit {commit or 'not recorded'}{dirty}; run {ids}; "
-        f"plan {parts[0].plan.hash[:12]}, {parts[0].plan.blocks} blocks a point."
+        f"plan {parts[0].plan.hash[:12]}, {_extent(parts[0].plan)}."
     )
     return [
         REPRODUCE,
@@ -413,6 +451,13 @@ def _reproduce(run: Run, report_id: str) -> list[str]:
         f"{COMMAND}git checkout {commit or 'main'}",
         *_again(parts),
     ]
+
+
+def _extent(plan: Plan) -> str:
+    """Return how many blocks a plan asks for, in words."""
+    if plan.stop is None:
+        return f"{plan.blocks} blocks a point"
+    return f"blocks until +-{plan.stop.precision:g} points or the budget's end"
 
 
 def _again(parts: tuple[Run, ...]) -> list[str]:
@@ -426,8 +471,11 @@ def _again(parts: tuple[Run, ...]) -> list[str]:
 
 def _measure(run: Run) -> str:
     plan = run.plan
+    stop = _stop(plan)
+    if plan.profile not in ("custom", *planfile.profiles()):
+        return f"zclab measure --plan {plan.profile}.yaml {stop}--seed {plan.seed}"
     if plan.profile != "custom":
-        return f'make report PROFILE={plan.profile} ARGS="--seed {plan.seed}"'
+        return f'make report PROFILE={plan.profile} ARGS="{stop}--seed {plan.seed}"'
     point = plan.points[0]
     sizes = ",".join(str(point.io_size_bytes) for point in plan.points)
     given = f"--options {opts.spell(point.given)} " if point.given else ""
@@ -438,8 +486,17 @@ def _measure(run: Run) -> str:
         f"zclab measure --path {point.path} --protocol {point.protocol} "
         f"--family {point.family} --sizes {sizes} --modes {modes} "
         f"{given}"
-        f"--batch {point.batch} --blocks {plan.blocks} --seed {plan.seed}"
+        f"--batch {point.batch} {stop or f'--blocks {plan.blocks} '}"
+        f"--seed {plan.seed}"
     )
+
+
+def _stop(plan: Plan) -> str:
+    """Return the options that say when a point stops, if it does by itself."""
+    if plan.stop is None:
+        return ""
+    budget = f"--budget {plan.stop.budget_s:g} " if plan.stop.budget_s else ""
+    return f"--precision {plan.stop.precision:g} {budget}"
 
 
 def lint(text: str) -> list[str]:

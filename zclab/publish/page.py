@@ -66,6 +66,8 @@ def index(
         figure=lambda name: inline_svg(figures / f"{name}.svg", name),
         n=_blocks_range(run),
         control=readable.control(summary),
+        stopped=readable.stopped(run),
+        no_mail=mail.no_mail(run.id) if mail.synthetic(run) else "",
         prediction=readable.confronted(run, summary),
         contradictions=int((confronted["verdict"] == prediction.CONTRADICTS).sum()),
         notebooks=[(name, TITLES.get(name, "")) for name in notebooks],
@@ -146,6 +148,12 @@ def _blocks_range(run: Run) -> str:
 def _banners(run: Run, code: Mapping[str, Any]) -> Iterator[str]:
     """Yield what a reader must know before quoting a number."""
     for part in joined.parts(run):
+        if part.synthetic:
+            yield (
+                f"Synthetic: {part.id} was made by a model, no packet was sent. It "
+                "shows what the statistics find in a known truth, and nothing of a "
+                "kernel."
+            )
         if not part.complete:
             yield (
                 f"Partial run: {part.blocks_done} of {part.plan.total_blocks} planned "
@@ -191,12 +199,10 @@ def _groups(
 
 
 def _warnings(summary: pd.DataFrame, path: str) -> list[str]:
-    """Return the warnings that belong to numbers of a path, arms with the same once."""
-    rows = summary[(summary["path"] == path) & (summary["warnings"] != "")]
+    """Return the warnings that belong to numbers of a path, and what they are about."""
     return [
-        f"{table.where(mine.iloc[0])}, {mine['io_size_bytes'].iloc[0]} B, "
-        f"{', '.join(mine['arm'])}: {warning}"
-        for (_, warning), mine in rows.groupby(["point", "warnings"], sort=False)
+        f"{text} ({', '.join(names)})"
+        for text, names in table.warnings(summary[summary["path"] == path])
     ]
 
 

@@ -3,7 +3,7 @@
 A report is a folder that needs nothing outside itself to be read:
 
     index.html              the page; its figures are inside it
-    mail.txt                the answer to the list
+    mail.txt                the answer to the list; none about a synthetic run
     figures/                each figure as SVG and PNG
     notebooks/              the executed notebooks, and each as a page
     manifest.json           the runs and their hashes, and the SHA-256 of every file
@@ -26,7 +26,6 @@ from zclab.explain import figures, joined
 from zclab.publish import archive, mail, notebooks, page
 from zclab.store import Run
 
-INDEX = "index.html"
 FIGURES = "figures"
 NOTEBOOKS = "notebooks"
 
@@ -166,9 +165,10 @@ def _name(folder: Path) -> str:
 def _write(run: Run, folder: Path, names: list[str], code: dict[str, Any]) -> None:
     """Write everything of a report that does not wait for its notebooks."""
     _draw(run, folder / FIGURES)
-    (folder / archive.MAIL).write_text(mail.render(run, run.id), encoding="utf-8")
+    if not mail.synthetic(run):
+        (folder / archive.MAIL).write_text(mail.render(run, run.id), encoding="utf-8")
     text = page.index(run, folder / FIGURES, names, code)
-    (folder / INDEX).write_text(text, encoding="utf-8")
+    (folder / archive.INDEX).write_text(text, encoding="utf-8")
 
 
 def _write_pages(folder: Path, names: list[str]) -> None:
