@@ -25,7 +25,8 @@ from zclab.errors import (
 )
 from zclab.publish import notebooks
 
-NAMES = ("00-host", "10-measure", "20-v5-tables", "30-why")
+NAMES = ("00-host", "10-measure", "20-v5-tables", "30-why", "50-synthetic")
+TAKING = {"10-measure", "50-synthetic"}  # a run: of a kernel, or of a model
 each_notebook = pytest.mark.parametrize("name", NAMES)
 
 
@@ -73,7 +74,7 @@ def alive(pid):
 
 
 def test_all_are_here():
-    """The story has four notebooks, in reading order."""
+    """The story has four notebooks, and a lesson follows, in reading order."""
     assert list(NAMES) == notebooks.names()
 
 
@@ -142,8 +143,8 @@ def test_parameters_cell(name):
 
 
 def test_only_measuring_needs_linux():
-    """No notebook but 10-measure imports the measuring half."""
-    for name in set(NAMES) - {"10-measure"}:
+    """No notebook but those that take a run imports the measuring half."""
+    for name in set(NAMES) - TAKING:
         source = notebooks.source(name).read_text()
 
         assert "zclab.measure" not in source
@@ -208,8 +209,8 @@ def test_meter_leaves_one_line(tmp_path):
         "from types import SimpleNamespace as S\n"
         "from zclab.publish.meter import Meter\n"
         "meter = Meter()\n"
-        "meter(S(done=1, total=2, elapsed_s=1.0))\n"
-        "meter(S(done=2, total=2, elapsed_s=2.0))",
+        "meter(S(done=1, total=2, elapsed_s=1.0, left_s=1.0))\n"
+        "meter(S(done=2, total=2, elapsed_s=2.0, left_s=0.0))",
     )
     heard = []
 
@@ -348,3 +349,34 @@ def test_measure(tmp_path):
     text = done.path.read_text()
     assert str(tmp_path) not in text
     assert f"{Path.home()}/" not in text
+
+
+def test_planted_truth(tmp_path):
+    """50-synthetic takes a marked run without io_uring, and shows what was planted."""
+    done = notebooks.execute(
+        "50-synthetic",
+        {"points": 20, "precision": 2.0, "out": str(tmp_path / "runs")},
+        tmp_path / "done.ipynb",
+    )
+
+    (folder,) = (tmp_path / "runs").iterdir()
+    run = store.load(folder)
+    assert run.complete
+    assert run.synthetic
+    assert "SYNTHETIC" in done.answers["run"]
+    assert "covers it" in done.answers["planted"]
+    assert done.answers["misses"].endswith("]")
+    assert str(tmp_path) not in done.path.read_text()
+
+
+def test_models_need_no_linux():
+    """Taking a synthetic run loads neither the shim nor what starts a worker."""
+    code = (
+        "import sys\n"
+        "from zclab.measure import sweep\n"
+        "from zclab.prove import planted\n"
+        "sys.exit(any('uring' in m or m == 'zclab.measure.process' "
+        "for m in sys.modules))"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

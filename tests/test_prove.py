@@ -1,4 +1,4 @@
-"""The lab's claims of itself, at a small size; seeds are fixed, so no test is chance."""
+"""The lab's own claims, at a small size; seeds are fixed, so no test is chance."""
 
 import random
 from dataclasses import replace
@@ -6,10 +6,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from zclab import stats, stop, synthetic
+from zclab import stats, stop, store, synthetic
 from zclab.errors import DataError, InputError
+from zclab.measure import sweep
 from zclab.params import Path, Plan, Point, Protocol, Stop
-from zclab.prove import coverage, page, parts, power, proof, stopping, verdicts
+from zclab.prove import (
+    coverage,
+    page,
+    parts,
+    planted,
+    power,
+    proof,
+    stopping,
+    verdicts,
+)
 from zclab.prove.proof import Finding, Proof, Share
 from zclab.prove.weathers import CALM, FOUL, HOST
 from zclab.stats import Verdict
@@ -170,6 +180,20 @@ def test_the_page_names_what_fails_and_what_is_not_done():
     assert "Linux 6.1" in text
     assert text.rstrip().splitlines()[-1].startswith("Not done: coverage")
     assert "Not everything" not in page.markdown({"power": replace(made, findings=())})
+
+
+def test_planted_beside_found(tmp_path):
+    """A synthetic run is shown beside its truth; a real one has none to show."""
+    small = planted.plan(replace(CALM, gains={"send_zc": 5.0}), 5.0, 1)
+    run = store.load(sweep.take(small, out=tmp_path))
+
+    shown = planted.beside(run)
+
+    assert list(shown["planted"]) == ["+5.0%", "+0.0%", "+0.0%"] * 2
+    assert set(shown["covers it"]) <= {"yes", "no"}
+    assert shown.loc[0, "finding"] == Verdict.FASTER
+    with pytest.raises(InputError, match="its truth is not known"):
+        planted.beside(replace(run, plan=replace(small, synthetic=None)))
 
 
 def test_other_formats_are_refused():
