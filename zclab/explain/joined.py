@@ -147,7 +147,9 @@ def _check_points(runs: Sequence[Run]) -> None:
 
 
 def _check_contexts(runs: Sequence[Run]) -> None:
-    found = contexts.first_difference([(run.id, run.host) for run in runs])
+    found = contexts.first_difference(
+        [(run.id, host) for run in runs for host in run.hosts]
+    )
     if found:
         one, other, facts = found
         raise InputError(f"{one} and {other} differ in {facts}; report them apart")

@@ -35,7 +35,7 @@ from zclab.store.files import (
 )
 from zclab.store.journal import Journal, deposit, resumable
 from zclab.store.run import Run, derive, frame, load, together
-from zclab.store.seal import arrow_schema, seal, verify
+from zclab.store.sealed import arrow_schema, seal, verify
 
 __all__ = [
     "CHANGED",

@@ -30,7 +30,7 @@ from zclab.store.files import (
     write_json,
 )
 from zclab.store.lines import Block
-from zclab.store.seal import finish, seal, unseal, write_samples
+from zclab.store.sealed import finish, seal, unseal, write_samples
 
 SYNC_EVERY_S = 1.0  # a power cut loses at most this much; SIGKILL loses nothing
 BEFORE = "warnings_before"  # in the host's facts of a later sitting
@@ -135,25 +135,16 @@ class Journal:
 
         """
         lock = _hold(folder)
-        resumable(folder, plan)
-        _check_context(folder, host)
-        blocks = 0
         try:
-            before = _warnings_before(folder)
-            unseal(folder)
-            found = lines.Lines(folder)
-            samples = list(found)
-            blocks = found.count
-            if found.torn:
-                os.truncate(folder / JOURNAL, found.end)
-            sitting = HOST_RESUMED.format(len(hosts(folder)))
-            write_json(folder / sitting, {**host, BEFORE: before})
-            undo_seal(folder)
-            journal = cls(folder, lock, samples)
-        except OSError as error:
-            raise not_written(folder, error, blocks=blocks) from error
+            resumable(folder, plan)
+            _check_context(folder, host)
+            warnings, found, blocks = _restore(folder, host)
+            journal = cls(folder, lock, blocks)
+        except BaseException:
+            lock.close()
+            raise
         journal._sum = found.sum
-        journal.warnings.extend(before)
+        journal.warnings.extend(warnings)
         return journal
 
     def append(self, samples: Sequence[dict[str, Any]]) -> None:
@@ -202,28 +193,28 @@ class Journal:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # On a full disk the lines that were written before still make a run.
-        with suppress(OSError, ValueError):
-            os.fsync(self._file.fileno())
-        self._file.close()
         if kind is not None:
             why = "a full disk" if self._is_full else kind.__name__
             self.warnings.append(f"{_STOPPED_BY}{why} before the plan's end")
-        try:
-            seal(
-                self.folder,
-                host_after=self.host_after,
-                warnings=self.warnings,
-                stopped=self.stopped,
-                finished=self.finished,
-            )
-        except InputError:
-            # What ended the run is told; that its journal is not sealed is told by
-            # whoever reads it.
-            if not self._is_full:
-                raise
-        finally:
-            self._lock.close()
+        with self._lock:
+            # On a full disk the lines that were written before still make a run.
+            with suppress(OSError, ValueError), self._file as file:
+                os.fsync(file.fileno())
+            try:
+                self._seal()
+            except InputError:
+                # The full disk has been told of already, with what to do.
+                if not self._is_full:
+                    raise
+
+    def _seal(self) -> None:
+        seal(
+            self.folder,
+            host_after=self.host_after,
+            warnings=self.warnings,
+            stopped=self.stopped,
+            finished=self.finished,
+        )
 
 
 def deposit(
@@ -364,6 +355,28 @@ def _check_context(folder: Path, host: dict[str, Any]) -> None:
             f"{folder.name} was taken in another context: {found[2]}; "
             "samples of both are never pooled: restore it, or take a new run"
         )
+
+
+def _restore(
+    folder: Path, host: dict[str, Any]
+) -> tuple[list[str], lines.Lines, list[Block]]:
+    """Make a folder's journal the run again, and note what the host is like now.
+
+    Whatever is lost on the way, the run is whole before and after each step.
+    """
+    found = lines.Lines(folder)
+    try:
+        warnings = _warnings_before(folder)
+        unseal(folder)
+        blocks = list(found)
+        if found.torn:
+            os.truncate(folder / JOURNAL, found.end)
+        sitting = HOST_RESUMED.format(len(hosts(folder)))
+        write_json(folder / sitting, {**host, BEFORE: warnings})
+        undo_seal(folder)
+    except OSError as error:
+        raise not_written(folder, error, blocks=found.count) from error
+    return warnings, found, blocks
 
 
 def _warnings_before(folder: Path) -> list[str]:

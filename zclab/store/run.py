@@ -22,7 +22,7 @@ from zclab.store.files import (
 )
 from zclab.store.journal import BEFORE, is_complete, read_plan
 from zclab.store.lines import Lines
-from zclab.store.seal import arrow_schema, tables, verified
+from zclab.store.sealed import arrow_schema, tables, verified
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
