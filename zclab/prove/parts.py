@@ -30,22 +30,22 @@ PARTS: dict[str, Part] = {
     "coverage": Part(
         says="95 % intervals of equal arms, in 10,000 synthetic points a line",
         run=coverage.run,
-        seconds=60,
+        seconds=6,
     ),
     "stopping": Part(
         says="the same where points stop once their interval is narrow enough",
         run=stopping.run,
-        seconds=120,
+        seconds=15,
     ),
     "power": Part(
         says="planted effects of 1 % that are found, and of 0 % called equivalent",
         run=power.run,
-        seconds=60,
+        seconds=25,
     ),
     "verdicts": Part(
         says="planted effects from -5 to 5 % against the words that they get",
         run=verdicts.run,
-        seconds=40,
+        seconds=12,
     ),
 }
 
