@@ -66,6 +66,14 @@ def test_too_few_blocks_give_no_interval_but_a_warning(n: int) -> None:
     assert stats.needed() == 6
 
 
+@pytest.mark.parametrize("confidence", [0.5, 0.9, 0.9375, 0.95, 0.99, 0.999])
+def test_so_many_blocks_are_needed(confidence: float) -> None:
+    """It is the first n whose range covers the median that often."""
+    n = stats.needed(confidence)
+
+    assert 1 - 2 * 0.5**n >= confidence > 1 - 2 * 0.5 ** (n - 1)
+
+
 @pytest.mark.parametrize("values", [[], [1.0, math.nan], [math.inf]])
 def test_values_that_are_no_numbers_are_refused(values: list[float]) -> None:
     """No values, or one that is not finite, is an error and not a number."""
@@ -438,8 +446,8 @@ def test_warnings_say_what_troubles_a_comparison() -> None:
     assert any("300 blocks count as" in text for text in bound.warnings)
     spoilt = stats.compare(*costs_of(np.where(np.arange(300) < 3, 2, noise + 0.05)))
     assert (
-        "outliers: 3 of 300 blocks, all kept (without them: the same finding)"
-        in spoilt.warnings
+        "outliers: 3 of 300 blocks are over 10 sigma away, all kept "
+        "(without them: the same finding)" in spoilt.warnings
     )
     few = stats.compare(*costs_of(noise[:5]))
     assert "needs 6 blocks" in few.warnings[0]
@@ -454,6 +462,6 @@ def test_an_outlier_that_makes_the_finding_is_told() -> None:
 
     assert found.verdict is stats.Verdict.FASTER
     assert (
-        "outliers: 1 of 6 blocks, all kept (without them: no difference found)"
-        in found.warnings
+        "outliers: 1 of 6 blocks are over 10 sigma away, all kept "
+        "(without them: no difference found)" in found.warnings
     )

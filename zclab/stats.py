@@ -26,6 +26,8 @@ OUTLIER_SIGMAS = 10.0  # robust ones, from the median absolute deviation
 ALARM = 0.001
 FEW = 2 / 3  # an effective n below this share of n is told
 
+TOO_SMALL = "too small to see"  # begins the warning of what a comparison can miss
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -554,9 +556,9 @@ def compare(
 def _weak(gain: Interval, found: Verdict, mde: float) -> Iterator[str]:
     """Yield what a gain may hide, or owe to luck, at this number of blocks."""
     if found is Verdict.UNDECIDED and math.isinf(mde) and not gain.warnings:
-        yield f"too small to see: n={gain.n} blocks find no gain reliably"
+        yield f"{TOO_SMALL}: n={gain.n} blocks find no gain reliably"
     elif found is Verdict.UNDECIDED and mde < math.inf:
-        yield f"too small to see: gains below {mde:.1f} points are often missed here"
+        yield f"{TOO_SMALL}: gains below {mde:.1f} points are often missed here"
     elif found is not Verdict.EQUIVALENT and abs(gain.center) < mde < math.inf:
         # What is found by luck is found too large: Gelman and Carlin, Perspectives
         # on Psychological Science 9 (2014), 641-651.
@@ -590,6 +592,7 @@ def _outliers(
         without = verdict(gain, floor, margin)
         then = "the same finding" if without is found else str(without)
         yield (
-            f"outliers: {count} of {len(ratios)} blocks, all kept "
+            f"outliers: {count} of {len(ratios)} blocks are over "
+            f"{OUTLIER_SIGMAS:.0f} sigma away, all kept "
             f"(without them: {then})"
         )

@@ -64,7 +64,7 @@ def stopped(run: Run) -> pd.DataFrame:
     """Return what stopped each point of the plans that stop by themselves, if any.
 
     *reached* is half the width of the widest interval that the plan stops by, when it
-    was last looked at; blocks that hang together can make the table's a bit wider.
+    was last looked at.
     """
     rows = [
         {

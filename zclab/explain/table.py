@@ -302,8 +302,11 @@ def _effect_warnings(
         )
     elif gain.excludes_zero and abs(gain.center) <= floor < math.inf:
         yield f"noise floor: equal arms differ by up to {floor:.1f} points here"
-    # That there are too few blocks is said of the cost already.
-    yield from (text for text in found.warnings if text not in gain.warnings)
+    for text in found.warnings:
+        # That blocks are few is said of the cost; what a control hides, by the floor.
+        hidden = arm == CONTROL and text.startswith(stats.TOO_SMALL)
+        if text not in gain.warnings and not hidden:
+            yield text
 
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
