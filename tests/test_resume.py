@@ -137,7 +137,7 @@ def test_progress_goes_on(tmp_path):
 
 @needs_uring
 def test_killed_and_resumed_for_real(tmp_path):
-    """A real run that SIGKILL ended goes on from its journal, with the lengths of its pilot."""
+    """A real run that SIGKILL ended goes on, with the lengths that its pilot chose."""
     plan = tmp_path / "plan.yaml"
     plan.write_text(
         "precision: 0.05\npoint_budget_s: 1.5\nslice_ms: auto\n"
