@@ -16,7 +16,7 @@ from zclab import store
 from zclab.errors import DataError
 from zclab.measure import pilot
 from zclab.params import BASELINE, Path, Plan, Point, Protocol, Stop
-from zclab.stop import half_width_percent
+from zclab.stop import stopping_width
 from zclab.store import Run
 
 # What a slice takes besides its warm-up and its timed part: drain, receiver, answer.
@@ -170,7 +170,7 @@ def _needed(stop: Stop, point: Point, samples: pd.DataFrame) -> int | None:
     """Return the blocks after which every contrast will be narrow enough."""
     ns = samples.pivot(index="block", columns="arm", values="ns_per_request")
     widths = [
-        half_width_percent(np.log(ns[BASELINE] / ns[arm]).to_numpy(dtype=np.float64))
+        stopping_width(np.log(ns[BASELINE] / ns[arm]).to_numpy(dtype=np.float64))
         for arm in stop.of(point)
         if arm in ns.columns and BASELINE in ns.columns
     ]

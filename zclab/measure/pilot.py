@@ -37,11 +37,12 @@ def _of(plan: Plan, point: Point, site: Site) -> int:
     gains: dict[int, list[float]] = {ns: [] for ns in CANDIDATES_NS}
     seconds = dict.fromkeys(CANDIDATES_NS, 0.0)
     submit_ns = 0.0
-    for _ in range(PASSES):
+    for number in range(PASSES):
         for slice_ns in draw.sample(CANDIDATES_NS, len(CANDIDATES_NS)):
             start = site.clock()
             order = draw.sample(arms, len(arms))
-            samples = site.block(point, order, 0, slice_ns, DEADLINE_S)
+            # Below 0: no block of the run, and for a model other weather each time.
+            samples = site.block(point, order, -1 - number, slice_ns, DEADLINE_S)
             seconds[slice_ns] += site.clock() - start
             found = {sample["arm"]: sample for sample in samples}
             costs = [found[arm]["elapsed_ns"] / found[arm]["requests"] for arm in arms]

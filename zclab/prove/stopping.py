@@ -131,7 +131,7 @@ def stopped_at(log_gains: stats.Floats, precision: float, least: int = LEAST) ->
     for n in stop.looks(least):
         if n >= len(log_gains):
             break
-        if stop.half_width_percent(log_gains[:n]) <= precision:
+        if stop.stopping_width(log_gains[:n]) <= precision:
             return n
     return len(log_gains)
 
