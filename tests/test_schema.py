@@ -38,6 +38,35 @@ def test_missing_column_is_named():
         schema.check_sample(values)
 
 
+@pytest.mark.parametrize("name", [c.name for c in schema.COLUMNS if c.since == 3])
+def test_new_samples_have_the_newest_columns(name):
+    """A sample without a column is for a reader of older formats only."""
+    values = sample()
+    del values[name]
+
+    with pytest.raises(DataError, match=name):
+        schema.check_sample(dict(values))
+    schema.check_sample(values, version=2)
+    assert values[name] is None
+
+
+def test_files_of_a_run_are_described():
+    """Every file that a resumed run can have is in the dictionary."""
+    described = set(schema.FILES)
+    names = {
+        store.PLAN,
+        store.HOST_BEFORE,
+        store.HOST_RESUMED.format("<n>"),
+        store.HOST_AFTER,
+        store.JOURNAL,
+        store.SAMPLES,
+        store.MANIFEST,
+        store.MANIFEST_SUM,
+    }
+
+    assert described == names
+
+
 def test_dictionary_is_generated():
     """docs/dictionary.md is what `zclab dictionary` prints."""
     path = store.home() / "docs" / "dictionary.md"

@@ -369,6 +369,7 @@ def _restore(
         warnings = _warnings_before(folder)
         unseal(folder)
         blocks = list(found)
+        (folder / JOURNAL).chmod(0o644)  # older seals made it read-only too
         if found.torn:
             os.truncate(folder / JOURNAL, found.end)
         sitting = HOST_RESUMED.format(len(hosts(folder)))

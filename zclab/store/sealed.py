@@ -158,8 +158,9 @@ def finish(folder: Path, host_after: dict[str, Any], values: dict[str, Any]) -> 
         (PLAN, HOST_BEFORE, *resumed, HOST_AFTER, SAMPLES),
     )
     for path in folder.iterdir():
-        path.chmod(0o444)
-        sync(path)
+        if path.name != JOURNAL:  # which goes on, should this be the last step
+            path.chmod(0o444)
+            sync(path)
     sync(folder)
 
 
