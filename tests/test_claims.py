@@ -426,7 +426,9 @@ def test_findings_are_weighed_as_a_whole(faithful: store.Run) -> None:
     )
 
     assert len(said) == 1
-    assert f"Of {tested} comparisons {decided} are faster or slower" in said[0]
+    assert (
+        f"Of {tested} comparisons with send {decided} are faster or slower" in said[0]
+    )
     weak = frame.assign(p_holm=frame["p_holm"].where(frame["p_holm"].isna(), 0.5))
     assert "; 0 of these hold at 5%" in next(claims.as_a_whole(weak))
     assert not list(claims.as_a_whole(frame.assign(finding="equivalent")))

@@ -309,7 +309,7 @@ def effective_n(values: Sequence[float] | Floats) -> int:
     lags as long as a pair is positive. Never more than n. Where lag 1 is within one
     standard error of zero it is n: always correcting would miss too rarely, only
     correcting what is significant too often. By simulation, 95 % intervals then miss
-    3 to 6 % at 40 to 300 values with a lag-1 correlation of 0 to 0.5.
+    about 3 to 6 % at 40 to 300 values with a lag-1 correlation of 0 to 0.5.
 
     Args:
         values: in the order in which they were measured.

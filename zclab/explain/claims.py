@@ -394,16 +394,14 @@ def as_a_whole(frame: pd.DataFrame) -> Iterator[str]:
         return
     lost = decided[decided["p_holm"] > 1 - stats.CONFIDENCE]
     words = "all of these hold"
-    if len(lost):
+    if len(lost) > 4:
+        words = f"{len(decided) - len(lost)} of these hold"
+    elif len(lost):
         names = ", ".join(f"{row.arm} at {row.point}" for row in lost.itertuples())
-        words = (
-            f"these hold but for {names}"
-            if len(lost) <= 4
-            else (f"{len(decided) - len(lost)} of these hold")
-        )
+        words = f"these hold but for {names}"
     yield (
-        f"Of {len(tested)} comparisons {len(decided)} are faster or slower; {words} "
-        "at 5% for the run as a whole (sign test, Holm)."
+        f"Of {len(tested)} comparisons with send {len(decided)} are faster or slower; "
+        f"{words} at 5% for the run as a whole (sign test, Holm)."
     )
 
 

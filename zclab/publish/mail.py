@@ -388,15 +388,16 @@ def _warnings(run: Run, frame: pd.DataFrame) -> Iterator[list[str]]:
     """Yield the warnings of the run and of its rows, each text once."""
     texts = [
         *run.warnings,
-        *(f"{text} ({_few(names)})" for text, names in table.warnings(frame)),
+        *(f"{text} ({few(names)})" for text, names in table.warnings(frame)),
     ]
     if texts:
         yield ["Warnings:", *_bullets(texts)]
 
 
-def _few(names: list[str]) -> str:
-    more = f" and {len(names) - 2} more" if len(names) > 3 else ""
-    return ", ".join(names[: 2 if more else 3]) + more
+def few(names: list[str], most: int = 3) -> str:
+    """Return names as text; of more than `most` all but the last ones by number."""
+    more = f" and {len(names) - most + 1} more" if len(names) > most else ""
+    return ", ".join(names[: most - 1] if more else names) + more
 
 
 def _not_shown(frame: pd.DataFrame) -> Iterator[str]:

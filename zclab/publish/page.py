@@ -201,7 +201,7 @@ def _groups(
 def _warnings(summary: pd.DataFrame, path: str) -> list[str]:
     """Return the warnings that belong to numbers of a path, and what they are about."""
     return [
-        f"{text} ({', '.join(names)})"
+        f"{text} ({mail.few(names, 8)})"
         for text, names in table.warnings(summary[summary["path"] == path])
     ]
 
