@@ -411,6 +411,18 @@ def test_sealed_partial_run_goes_on(tmp_path):
     assert "host-resumed-1.json as sealed" in store.verify(folder)
 
 
+def test_a_run_without_a_block_goes_on(tmp_path):
+    """What was killed before its first block is told how to go on, and does."""
+    folder = begin(tmp_path, 0)
+
+    with pytest.raises(DataError, match=f"zclab measure --resume {folder.name}"):
+        store.load(folder)
+    with store.Journal.reopen(folder, HOST) as journal:
+        assert list(journal.samples_before) == []
+        journal.append(block(0))
+    assert store.load(folder).blocks_done == 1
+
+
 def test_restored_journal_is_what_it_was(tmp_path):
     """A journal that is made again from the Parquet has the bytes that it had."""
     folder = begin(tmp_path, 3)

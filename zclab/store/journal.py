@@ -1,10 +1,11 @@
 """A run that is being taken: made, added to block by block, sealed; or continued."""
 
 import fcntl
+import itertools
 import os
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,7 +48,6 @@ class Journal:
         plan: what it executes.
         slices: timed length in ns by point, where a pilot chose it.
         sitting: 0, or how often the run was resumed.
-        samples_before: the blocks of earlier sittings, in the order measured.
         blocks_done: blocks of all sittings.
         warnings: what is to be said with every number of the run.
         host_after: the host's facts after the last sample.
@@ -56,24 +56,22 @@ class Journal:
 
     """
 
-    def __init__(
-        self, folder: Path, lock: BinaryIO, before: Sequence[Block] = ()
-    ) -> None:
-        """Open a folder that `create` or `reopen` has made ready and locked."""
+    def __init__(self, folder: Path, lock: BinaryIO, before: lines.Lines) -> None:
+        """Open a folder that `create` or `reopen` has made ready, read and locked."""
         stored = read_json(folder / PLAN)
         self.folder = folder
         self.plan = Plan.from_json(stored["plan"])
         self.slices: dict[str, int] = stored.get("slices", {})
-        self.samples_before = list(before)
-        self.blocks_done = len(self.samples_before)
+        self.blocks_done = before.count
         self.sitting = len(hosts(folder)) - 1
         self.warnings: list[str] = []
         self.host_after: dict[str, Any] = {}
         self.stopped: dict[str, Any] = {}
         self.finished = False
         self._lock = lock
-        self._keys = {lines.key(block) for block in self.samples_before}
-        self._sum = lines.first_sum((folder / PLAN).read_bytes())
+        self._blocks_before = before.count
+        self._keys = before.keys
+        self._sum = before.sum
         self._synced = time.monotonic()
         self._file = (folder / JOURNAL).open("ab", buffering=0)
         self._end = self._file.tell()
@@ -111,7 +109,7 @@ class Journal:
             write_json(folder / PLAN, stored | ({"slices": slices} if slices else {}))
             sync(folder)
             sync(folder.parent)
-            return cls(folder, _hold(folder))
+            return cls(folder, _hold(folder), lines.Lines(folder))
         except OSError as error:
             shutil.rmtree(folder, ignore_errors=True)
             raise _no_folder(folder.parent, error) from None
@@ -138,14 +136,18 @@ class Journal:
         try:
             resumable(folder, plan)
             _check_context(folder, host)
-            warnings, found, blocks = _restore(folder, host)
-            journal = cls(folder, lock, blocks)
+            warnings, found = _restore(folder, host)
+            journal = cls(folder, lock, found)
         except BaseException:
             lock.close()
             raise
-        journal._sum = found.sum
         journal.warnings.extend(warnings)
         return journal
+
+    @property
+    def samples_before(self) -> Iterator[Block]:
+        """The blocks of earlier sittings, in the order measured; read as asked for."""
+        return itertools.islice(lines.Lines(self.folder), self._blocks_before)
 
     def append(self, samples: Sequence[dict[str, Any]]) -> None:
         """Add one finished block: one line, handed to the kernel before returning.
@@ -357,9 +359,7 @@ def _check_context(folder: Path, host: dict[str, Any]) -> None:
         )
 
 
-def _restore(
-    folder: Path, host: dict[str, Any]
-) -> tuple[list[str], lines.Lines, list[Block]]:
+def _restore(folder: Path, host: dict[str, Any]) -> tuple[list[str], lines.Lines]:
     """Make a folder's journal the run again, and note what the host is like now.
 
     Whatever is lost on the way, the run is whole before and after each step.
@@ -368,7 +368,8 @@ def _restore(
     try:
         warnings = _warnings_before(folder)
         unseal(folder)
-        blocks = list(found)
+        for _ in found:
+            pass
         (folder / JOURNAL).chmod(0o644)  # older seals made it read-only too
         if found.torn:
             os.truncate(folder / JOURNAL, found.end)
@@ -377,7 +378,7 @@ def _restore(
         undo_seal(folder)
     except OSError as error:
         raise not_written(folder, error, blocks=found.count) from error
-    return warnings, found, blocks
+    return warnings, found
 
 
 def _warnings_before(folder: Path) -> list[str]:

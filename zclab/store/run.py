@@ -99,7 +99,10 @@ def load(folder: Path) -> Run:
     else:
         samples, blocks_done, warnings = _read_journal(folder, found)
     if samples.empty:
-        raise DataError(f"{folder.name} has no finished block; take a new run")
+        raise DataError(
+            f"{folder.name} has no finished block; "
+            f"let it go on: zclab measure --resume {folder.name}"
+        )
     fixed = {point.name: plan.slice_ns for point in plan.points if plan.slice_ns}
     return Run(
         folder=folder,

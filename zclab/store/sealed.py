@@ -212,7 +212,8 @@ def verified(folder: Path) -> dict[str, Any]:
     if not is_sealed(folder):
         raise DataError(
             f"{folder.name} is not sealed: it was interrupted; its finished blocks "
-            f"can be reported (zclab report {folder.name}) but not verified"
+            f"can be reported (zclab report {folder.name}) but not verified, and it "
+            f"can go on (zclab measure --resume {folder.name})"
         )
     manifest = check_manifest(folder, broken=CHANGED)
     check_files(
