@@ -27,9 +27,9 @@ BUDGET = "budget"
 GROWTH = 1.1  # from one look to the next
 
 # The steadier width is that of a much wider interval, scaled to 95 %: its ends are
-# further apart, so more values lie between and luck moves it less. It must be below this
-# share of the precision. Without it stopping costs nearly two points of coverage; it
-# takes half as many blocks again (`zclab prove stopping`).
+# further apart, so more values lie between and luck moves it less. It must be below
+# this share of the precision. Without it stopping costs nearly two points of coverage;
+# it takes half as many blocks again (`zclab prove stopping`).
 STEADY_CONFIDENCE = 0.9995
 STEADY_SCALE = float(ndtri(0.975) / ndtri((1 + STEADY_CONFIDENCE) / 2))
 STEADY_SHARE = 0.8

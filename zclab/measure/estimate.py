@@ -1,20 +1,23 @@
 """How long a plan will take here, from what its points took before.
 
 Where this host has measured a point already, its newest run tells how long a block
-takes and how many blocks the precision needs. A point that is new here is estimated
-from its slices alone, and by what it may cost at the most.
+takes and how many blocks the precision needs. What is new here can be looked at with a
+few blocks that are not kept; else it is estimated from its slices alone, and by what it
+may cost at the most.
 """
 
 import math
+import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path as FilePath
 
 import numpy as np
 import pandas as pd
 
 from zclab import store
 from zclab.errors import DataError
-from zclab.measure import pilot
+from zclab.measure import pilot, sweep
 from zclab.params import BASELINE, Path, Plan, Point, Protocol, Stop
 from zclab.stop import stopping_width
 from zclab.store import Run
@@ -23,6 +26,8 @@ from zclab.store import Run
 SLICE_NS = {Path.SINK: 350_000, Path.VETH: 800_000, Path.LO: 800_000}
 TCP_SLICE_NS = 3_000_000  # a drain waits for an ACK, now and then a delayed one
 SET_UP_S = 1.5
+
+LOOKED_AT = "a look just now"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,19 +82,48 @@ class Estimate:
         )
 
 
-def of(plan: Plan) -> Estimate:
-    """Return what `plan` will probably take on this host."""
+def of(plan: Plan, *, look: sweep.Show | None = None) -> Estimate:
+    """Return what `plan` will probably take on this host.
+
+    Args:
+        plan: the plan.
+        look: given, points whose spread matters and is unknown are measured for some
+            seconds each, on paths of their own, and this is called after every block.
+
+    Raises:
+        CapabilityError: it was to look, and io_uring, namespaces or a device are
+            missing.
+
+    """
     known = _known(plan)
+    new = tuple(point for point in plan.points if point.name not in known)
+    if look and plan.stop and new:
+        known |= _looked_at(plan, new, look)
     points = tuple(
         _expected(plan, point, known.get(point.name)) for point in plan.points
     )
-    set_up_s = SET_UP_S + sum(one.block_s for one in points)
+    set_up_s = 0.0 if plan.synthetic else SET_UP_S + sum(one.block_s for one in points)
     if plan.slice_ns == 0 and not plan.synthetic:
         set_up_s += sum(_pilot_s(plan, point) for point in plan.points)
     measuring_s = sum(one.seconds for one in points)
     if plan.stop and plan.stop.budget_s:
         measuring_s = min(measuring_s, plan.stop.budget_s)
     return Estimate(points=points, set_up_s=set_up_s, seconds=set_up_s + measuring_s)
+
+
+Known = dict[str, tuple[str, pd.DataFrame]]  # by point: where from, and its samples
+
+
+def _looked_at(plan: Plan, points: tuple[Point, ...], look: sweep.Show) -> Known:
+    """Measure each point's least blocks, and keep nothing of it."""
+    assert plan.stop
+    short = replace(plan, points=points, blocks=plan.stop.least, stop=None)
+    with tempfile.TemporaryDirectory() as folder:
+        run = store.load(sweep.take(short, out=FilePath(folder), progress=look))
+    return {
+        point.name: (LOOKED_AT, run.samples[run.samples["point"] == point.name])
+        for point in points
+    }
 
 
 def _overhead_ns(plan: Plan, point: Point) -> int:
@@ -102,19 +136,19 @@ def _pilot_s(plan: Plan, point: Point) -> float:
     return 2 * pilot.PASSES * sum(lengths) / 1e9
 
 
-def _known(plan: Plan) -> dict[str, tuple[Run, pd.DataFrame]]:
-    """Return for each point the newest run of this host that has it, and its samples.
+def _known(plan: Plan) -> Known:
+    """Return the samples of each point in the newest run of this host that has it.
 
-    Runs that cannot be read are left out, and so are those with other arms.
+    Runs that cannot be read are left out, and so are points with other arms.
     """
-    found: dict[str, tuple[Run, pd.DataFrame]] = {}
+    found: Known = {}
     wanted = {point.name: point for point in plan.points}
     for run in _runs(plan):
         for point in run.plan.points:
             if wanted.get(point.name) == point and point.name not in found:
                 mine = run.samples[run.samples["point"] == point.name]
                 if mine["block_ns"].notna().any():
-                    found[point.name] = (run, mine)
+                    found[point.name] = (run.id, mine)
         if found.keys() == wanted.keys():
             break
     return found
@@ -139,21 +173,20 @@ def _runs(plan: Plan) -> Iterator[Run]:
 
 
 def _expected(
-    plan: Plan, point: Point, known: tuple[Run, pd.DataFrame] | None
+    plan: Plan, point: Point, known: tuple[str, pd.DataFrame] | None
 ) -> Expected:
     slice_ns = plan.slice_ns or pilot.DEFAULT_NS
     block_s = len(point.arms) * (slice_ns + _overhead_ns(plan, point)) / 1e9
     blocks, basis = None, ""
     if known and (not plan.slice_ns or set(known[1]["slice_ns"]) == {plan.slice_ns}):
-        run, samples = known
-        basis = run.id
+        basis, samples = known
         block_s = float(samples.groupby("block")["block_ns"].first().mean()) / 1e9
         blocks = _needed(plan.stop, point, samples) if plan.stop else None
     most = _most(plan.stop, plan.blocks, block_s)
     least = plan.stop.least if plan.stop else most
     return Expected(
         point=point,
-        blocks=most if blocks is None else max(least, min(blocks, most)),
+        blocks=most if blocks is None else min(max(least, blocks), most),
         block_s=block_s,
         bound=plan.stop is not None and blocks is None,
         basis=basis,
@@ -169,6 +202,7 @@ def _most(stop: Stop | None, blocks: int, block_s: float) -> int:
 def _needed(stop: Stop, point: Point, samples: pd.DataFrame) -> int | None:
     """Return the blocks after which every contrast will be narrow enough."""
     ns = samples.pivot(index="block", columns="arm", values="ns_per_request")
+    ns = ns.replace([np.inf, -np.inf], np.nan)
     widths = [
         stopping_width(np.log(ns[BASELINE] / ns[arm]).to_numpy(dtype=np.float64))
         for arm in stop.of(point)
