@@ -1,8 +1,10 @@
 # Every target is one zclab command; `make setup` brings zclab about.
 #   make report PROFILE=full        make verify RUN=data/runs/<run-id>
 #   make test ARGS="-k table"       make measure ARGS="--protocol tcp"
+#   make report PLAN=mine.yaml      make prove ARGS="coverage power"
 
 PROFILE ?= quick
+PLAN ?=
 RUN ?=
 PEER ?=
 LIBURING ?=
@@ -27,7 +29,7 @@ else pacman -Sy --noconfirm python; fi
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report test lab measure bench verify sanitize lint clean
+.PHONY: help setup report test lab measure bench prove verify sanitize lint clean
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -37,7 +39,7 @@ setup: ## make the environment and compile the shim; quick when nothing changed
 	@python3 zclab/bootstrap.py
 
 report: setup ## measure, explain and write reports/<id>/; RUN=<run> skips measuring
-	@"$(BIN)/zclab" report $(RUN) --profile $(PROFILE) $(ARGS)
+	@"$(BIN)/zclab" report $(RUN) $(if $(PLAN),--plan "$(PLAN)",--profile $(PROFILE)) $(ARGS)
 
 test: setup ## run the tests
 	@"$(BIN)/zclab" test $(ARGS)
@@ -46,10 +48,13 @@ lab: setup ## open the notebooks in JupyterLab
 	@"$(BIN)/zclab" lab $(ARGS)
 
 measure: setup ## take one run into data/runs/
-	@"$(BIN)/zclab" measure $(if $(filter file,$(origin PROFILE)),,--profile $(PROFILE)) $(ARGS)
+	@"$(BIN)/zclab" measure $(if $(PLAN),--plan "$(PLAN)") $(if $(filter file,$(origin PROFILE)),,--profile $(PROFILE)) $(ARGS)
 
 bench: setup ## zclab against liburing's example, docs/bench.md; or PEER=<its binary>
 	@"$(BIN)/zclab" bench $(if $(PEER),--peer "$(PEER)") $(ARGS)
+
+prove: setup ## put zclab's own claims to the test, docs/rigor.md; ARGS="coverage power"
+	@"$(BIN)/zclab" prove $(ARGS)
 
 verify: setup ## check every run and report against its hashes, or RUN=<run or report>
 	@"$(BIN)/zclab" verify $(RUN) $(ARGS)

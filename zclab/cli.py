@@ -137,7 +137,9 @@ def measure(  # noqa: PLR0917 - typer calls it by keyword
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Print the points and how long they will take; end."
+            "--dry-run",
+            help="Print the points and how long they will take; end. Points that are "
+            "new here are looked at for some seconds each.",
         ),
     ] = False,
     out: Out = None,
@@ -210,9 +212,15 @@ def _resume(
 
 def _tell_estimate(plan: Any) -> None:
     """Print the points of a plan, what each will take, and the sum."""
+    from zclab.errors import CapabilityError
     from zclab.measure import estimate
 
-    found = estimate.of(plan)
+    try:
+        with _bar() as show:
+            found = estimate.of(plan, look=show)
+    except CapabilityError as error:
+        _say(f"zclab: {error}")
+        found = estimate.of(plan)
     rows = [("point", "arms", "blocks", "seconds", "known from")]
     for one in found.points:
         most = "at most " if one.bound else ""
@@ -405,8 +413,9 @@ def report(  # noqa: PLR0917 - typer calls it by keyword
     from zclab.publish import report as reports  # slow to import: it draws
 
     made = reports.build(folders, measured_notebook=measured, out=out)
-    for name in ("index.html", "mail.txt"):
-        typer.echo(made / name)
+    for name in ("index.html", "mail.txt"):  # no mail is made about a model
+        if (made / name).exists():
+            typer.echo(made / name)
 
 
 def _measure_by_notebook(
@@ -423,7 +432,7 @@ def _measure_by_notebook(
     expected = estimate.of(plan)
     _say(
         f"Measuring plan {plan.profile}: {len(plan.points)} points, "
-        f"{'at most' if expected.bound else 'about'} {expected.seconds / 60:.1f} min ..."
+        f"{expected.words} ..."
     )
     from zclab.publish import notebooks  # slow to import: it brings Jupyter
 
@@ -557,16 +566,13 @@ def mail(
     from zclab.publish import archive
     from zclab.publish import mail as mails
 
-    path = archive.find(report) / archive.MAIL
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"{path}: {error.strerror}; rebuild it: zclab report"
-        ) from None
+    folder = archive.find(report)
+    text = archive.mail_text(folder)
     problems = mails.lint(text)
     if problems:
-        raise InputError(f"{path} is not fit to be sent: {'; '.join(problems)}")
+        raise InputError(
+            f"{folder / archive.MAIL} is not fit to be sent: {'; '.join(problems)}"
+        )
     typer.echo(text, nl=False)
 
 
@@ -782,6 +788,8 @@ def _echo_costs(run: Any, names: dict[str, str]) -> None:
                 for _, row in rows.iterrows()
             ]
         )
+        for _, row in rows[rows["warnings"] != ""].iterrows():
+            typer.echo(f"  warning: {row['arm']}: {row['warnings']}")
 
 
 @app.command(epilog="Example: zclab costs latest")
@@ -910,6 +918,47 @@ def bench(
     typer.echo(done.page)
     if done.stopped:
         raise StoppedError("stopped; the finished rounds are in the page and beside it")
+
+
+@app.command(epilog="Example: zclab prove coverage power")
+def prove(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Parts; without any, all of them.", metavar="[PART]..."),
+    ] = None,
+    show: Annotated[
+        bool, typer.Option("--list", help="List the parts and their seconds; end.")
+    ] = False,
+) -> None:
+    """Put zclab's own claims to the test; write docs/rigor.md.
+
+    Do the intervals cover what they should, does stopping early bias them, is a
+    planted effect found, do equal arms look equal on this machine, does a run survive
+    being killed? Some parts are simulations, the others measure and want a machine
+    that does nothing else. The newest result of each part is kept under build/prove/,
+    and the page is made of them. Exit 1 when a claim does not hold.
+    """
+    from zclab.prove import page, parts, proof
+
+    chosen = parts.chosen(names or [])
+    if show:
+        rows = [
+            (name, f"{part.seconds} s", "real" if part.real else "model", part.says)
+            for name, part in chosen.items()
+        ]
+        _echo_columns(rows)
+        return
+    failed = []
+    for name, part in chosen.items():
+        _say(f"proving {name}: {part.says}; about {part.seconds} s ...")
+        found = part.run()
+        proof.write(found)
+        for line in found.lines():
+            typer.echo(line)
+        failed += [] if found.holds else [name]
+    typer.echo(page.write())
+    if failed:
+        raise MeasureError(f"not everything holds: {', '.join(failed)}")
 
 
 @app.command(

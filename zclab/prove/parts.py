@@ -4,7 +4,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from zclab.errors import InputError
-from zclab.prove import coverage, power, stopping, verdicts
+from zclab.prove import (
+    control,
+    coverage,
+    kills,
+    power,
+    precision,
+    scale,
+    seal,
+    stopping,
+    verdicts,
+)
 from zclab.prove.proof import Proof
 
 
