@@ -57,6 +57,34 @@ PARTS: dict[str, Part] = {
         run=verdicts.run,
         seconds=12,
     ),
+    "control": Part(
+        says="the same of real arms that are equal, quiet and beside a busy neighbour",
+        run=control.run,
+        seconds=420,
+        real=True,
+    ),
+    "precision": Part(
+        says="what ten seconds of real measuring tell, paired and the tools' usual way",
+        run=precision.run,
+        seconds=390,
+        real=True,
+    ),
+    "kills": Part(
+        says="real runs that are killed a hundred times and resumed",
+        run=kills.run,
+        seconds=300,
+        real=True,
+    ),
+    "seal": Part(
+        says="single bytes of runs changed, one after the other, to see each noticed",
+        run=seal.run,
+        seconds=60,
+    ),
+    "scale": Part(
+        says="a million samples from disk to a table, in a process of its own",
+        run=scale.run,
+        seconds=60,
+    ),
 }
 
 
