@@ -253,13 +253,11 @@ def deposit(
         write_json(folder / HOST_BEFORE, host)
         write_json(folder / PLAN, {"hash": plan.hash, "plan": plan.to_json()})
         done = {"blocks_done": plan.total_blocks, "samples_done": count}
-        said = {"warnings": list(warnings), "stopped": {}, "finished": True}
-        finish(folder, host, done | said)
-    except OSError as error:
+        finish(folder, host, done | {"warnings": list(warnings), "finished": True})
+    except (OSError, DataError) as error:
         shutil.rmtree(folder, ignore_errors=True)
-        raise _no_folder(folder.parent, error) from None
-    except DataError:
-        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise _no_folder(folder.parent, error) from None
         raise
     return folder
 

@@ -114,20 +114,12 @@ def seal(
     if is_sealed(folder):
         raise DataError(f"{folder} is sealed already; a redo is a new run")
     found = lines.Lines(folder)
+    said = {"warnings": [*warnings], "stopped": stopped or {}, "finished": finished}
     try:
         undo_seal(folder)
         count = write_samples(folder, tables(found))
-        finish(
-            folder,
-            host_after,
-            {
-                "blocks_done": found.count,
-                "samples_done": count,
-                "warnings": list(warnings),
-                "stopped": stopped or {},
-                "finished": finished,
-            },
-        )
+        done = {"blocks_done": found.count, "samples_done": count}
+        finish(folder, host_after, said | done)
         (folder / JOURNAL).unlink()
         sync(folder)
     except OSError as error:
