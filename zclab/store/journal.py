@@ -236,19 +236,18 @@ def deposit(
         samples: Arrow tables with the columns of `schema`, all samples of the plan.
         alias: the host's name in the run's id.
         out: parent of the folder; data/runs by default.
-        warnings: what is to be said with every number of the run.
+        warnings: to be said with every number of the run.
 
     Raises:
         InputError: the plan has no truth, or the run cannot be written.
-        DataError: there are more or fewer samples than the plan asks for.
+        DataError: there are not as many samples as planned.
 
     """
     if plan.synthetic is None:
         raise InputError("only a synthetic run comes whole; measure block by block")
     folder = new_folder(plan, alias=alias, out=out)
     try:
-        count = write_samples(folder, samples)
-        if count != plan.samples:
+        if (count := write_samples(folder, samples)) != plan.samples:
             raise DataError(f"{count} samples, but the plan has {plan.samples}")
         write_json(folder / HOST_BEFORE, host)
         write_json(folder / PLAN, {"hash": plan.hash, "plan": plan.to_json()})
