@@ -3,14 +3,19 @@
 A long slice averages the noise of its own requests away; a short one buys more blocks
 for the same seconds, and blocks average what changes from slice to slice. Which weighs
 more differs by path and request, so a few untold passes at each length are compared by
-the width that they promise per second. The lengths are kept with the plan and stay what
-they are; no sample of the pilot enters the run, so choosing cannot favour an arm.
+the width that they promise per second. So few tell little of one length, so a variance
+that has a part for every slice and a part for every request is fitted to all of them.
+The lengths are kept with the plan and stay what they are; no sample of the pilot enters
+the run, so choosing cannot favour an arm.
 """
 
 import math
 import random
 import statistics
 from collections.abc import Mapping
+
+import numpy as np
+from scipy.optimize import nnls
 
 from zclab.measure.site import Site
 from zclab.params import BASELINE, CONTROL, Path, Plan, Point
@@ -71,16 +76,37 @@ def best(
         least_ns: shortest length that will do.
 
     """
+    lengths = sorted(gains)
+    variances = _fitted(lengths, [_spread(gains[ns]) ** 2 for ns in lengths])
     widths = {
-        ns: _spread(values) * math.sqrt(seconds[ns]) for ns, values in gains.items()
+        ns: math.sqrt(variance * seconds[ns])
+        for ns, variance in zip(lengths, variances, strict=True)
     }
-    fitting = [ns for ns in widths if ns >= least_ns] or [max(widths)]
-    default = DEFAULT_NS if DEFAULT_NS in fitting else fitting[-1]
+    fitting = [ns for ns in lengths if ns >= least_ns] or [lengths[-1]]
+    default = DEFAULT_NS if DEFAULT_NS in fitting else fitting[0]
     winner = min(fitting, key=lambda ns: widths[ns])
     return winner if widths[winner] < BETTER * widths[default] else default
 
 
+def _fitted(lengths: list[int], variances: list[float]) -> list[float]:
+    """Return a + b / length fitted to variances, neither below zero.
+
+    Each counts by its relative error, as the error of a variance goes with it.
+    """
+    known = np.maximum(variances, 1e-12)
+    ones = np.ones(len(lengths))
+    parts = np.column_stack((ones, DEFAULT_NS / np.asarray(lengths)))
+    found, _ = nnls(parts / known[:, None], ones)
+    return [float(variance) for variance in parts @ found]
+
+
 def _spread(values: list[float]) -> float:
-    """Return the median distance from the median: one burst does not decide."""
+    """Return the mean distance from the median, of all but the furthest sixth.
+
+    So one burst does not decide. The median distance would decide even less, but a
+    timer tick falls into some of the short slices and not into others, and then it
+    tells only which of the two were more.
+    """
     center = statistics.median(values)
-    return statistics.median(abs(value - center) for value in values)
+    distances = sorted(abs(value - center) for value in values)
+    return statistics.fmean(distances[: max(1, len(distances) * 5 // 6)])
