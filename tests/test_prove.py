@@ -9,7 +9,7 @@ import pytest
 from zclab import stats, stop, store, synthetic
 from zclab.errors import DataError, InputError
 from zclab.measure import sweep
-from zclab.params import Path, Plan, Point, Protocol, Stop
+from zclab.params import CONTROL, Path, Plan, Point, Protocol, Stop, grid
 from zclab.prove import (
     coverage,
     page,
@@ -135,11 +135,38 @@ def test_what_is_wrong(word, gain, is_wrong):
     assert verdicts.is_wrong(word, gain) is is_wrong
 
 
+SMALL = Stop(precision=5.0, least=10, point_budget_s=2)
+
+
+def test_power_stops_as_a_run_does():
+    """The number of blocks is that at which an allocation of the same costs stops."""
+    points = grid(
+        path=Path.SINK,
+        protocol=Protocol.UDP,
+        family=4,
+        sizes=(1200,),
+        modes=tuple(arm for arm in power.ARMS if arm != CONTROL),
+        batch=8,
+    )
+    rule = Stop(precision=1.0)
+    plan = Plan(profile="test", points=points, seed=1, blocks=400, stop=rule)
+    costs = synthetic.costs(HOST, [str(arm) for arm in power.ARMS], 400, 5, 8)
+    for ns in costs:
+        allocation = stop.Allocation(plan)
+        for block in ns:
+            if not allocation.finished:
+                found = dict(zip(points[0].arms, map(float, block), strict=True))
+                allocation.record(points[0].name, found, 0.01)
+
+        (stopped,) = allocation.stopped.values()
+        assert stopped["blocks"] == power.stopped_at(ns, rule)
+
+
 @pytest.mark.parametrize(
     ("module", "size"),
     [
         (coverage, {"points": 6}),
-        (power, {"points": 6, "blocks": 20}),
+        (power, {"points": 6, "rule": SMALL}),
         (stopping, {"points": 6, "most": 60}),
         (verdicts, {"points": 6, "blocks": 20}),
     ],
