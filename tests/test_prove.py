@@ -90,8 +90,9 @@ def test_stopping_is_as_in_a_run(precision):
     for seed in range(5):
         ns = synthetic.costs(HOST, ("send", "send_zc"), plan.blocks, 1, seed)[0]
         allocation = stop.Allocation(plan)
-        for send, zc in ns:
-            allocation.record(here.name, {"send": send, "send_zc": zc}, 0.01)
+        for number, (send, zc) in enumerate(ns):
+            costs = {"send": send, "send_zc": zc}
+            allocation.record(here.name, costs, 0.01, sweep.placement(number))
             if not allocation.next_round(random.Random(1)):
                 break
 
@@ -153,10 +154,11 @@ def test_power_stops_as_a_run_does():
     costs = synthetic.costs(HOST, [str(arm) for arm in power.ARMS], 400, 5, 8)
     for ns in costs:
         allocation = stop.Allocation(plan)
-        for block in ns:
+        for number, block in enumerate(ns):
             if not allocation.finished:
                 found = dict(zip(points[0].arms, map(float, block), strict=True))
-                allocation.record(points[0].name, found, 0.01)
+                where = sweep.placement(number)
+                allocation.record(points[0].name, found, 0.01, where)
 
         (stopped,) = allocation.stopped.values()
         assert stopped["blocks"] == power.stopped_at(ns, rule)

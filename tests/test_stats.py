@@ -465,3 +465,55 @@ def test_an_outlier_that_makes_the_finding_is_told() -> None:
         "outliers: 1 of 6 blocks are over 10 sigma away, all kept "
         "(without them: no difference found)" in found.warnings
     )
+
+
+def test_values_that_are_alike_in_groups_count_as_the_groups():
+    """Ten groups of five equal values are worth ten values at the most."""
+    made = np.random.default_rng(2)
+    values = np.repeat(made.normal(size=10), 5)
+
+    assert stats.clustered_n(values, np.repeat(np.arange(10), 5).tolist()) <= 10
+
+
+def test_groups_that_differ_by_chance_do_not_count():
+    """Independent values in groups are worth their number, in most series."""
+    made = np.random.default_rng(3)
+    groups = np.repeat(np.arange(12), 5).tolist()
+    worth = [stats.clustered_n(made.normal(size=60), groups) for _ in range(200)]
+
+    assert np.mean(np.asarray(worth) == 60) > 0.7
+    assert max(worth) <= 60
+
+
+@pytest.mark.parametrize("groups", [[0] * 20, list(range(20))])
+def test_one_group_or_only_single_ones_tell_nothing(groups):
+    """Without two groups of which one has two values, n is all there is."""
+    values = np.random.default_rng(4).normal(size=20)
+
+    assert stats.clustered_n(values, groups) == 20
+
+
+def test_caution_never_counts_more():
+    """The cautious number is below the plain one, also where groups seem equal."""
+    made = np.random.default_rng(5)
+    groups = np.repeat(np.arange(8), 5).tolist()
+    for _ in range(100):
+        values = made.normal(size=40)
+
+        cautious = stats.clustered_n(values, groups, cautious=True)
+        assert cautious < stats.clustered_n(values, groups)
+
+
+def test_intervals_of_grouped_values_cover():
+    """Where groups differ, an interval that knows them misses as often as it should."""
+    made = np.random.default_rng(6)
+    groups = np.repeat(np.arange(12), 10).tolist()
+    blind = seeing = 0
+    for _ in range(400):
+        values = made.normal(size=120) + np.repeat(made.normal(size=12), 10)
+        n = stats.independent_n(values, groups)
+        seeing += stats.median_interval(values, effective_n=n).excludes_zero
+        blind += stats.median_interval(values).excludes_zero
+
+    assert seeing <= 30  # 20 are expected, 31 would be at one in a hundred
+    assert blind > 80

@@ -166,7 +166,8 @@ def test_dead_receiver_is_noticed(tmp_path):
     def kill_receiver(progress):
         if progress.done == 5:
             (worker,) = direct_children(os.getpid())
-            (receiver,) = direct_children(worker)
+            (placement,) = direct_children(worker)
+            (receiver,) = direct_children(placement)
             os.kill(receiver, signal.SIGKILL)
 
     with pytest.raises(MeasureError, match="receiver ended"):

@@ -58,6 +58,14 @@ COLUMNS: tuple[Column, ...] = (
         since=3,
     ),
     Column(
+        "placement",
+        "int",
+        "1",
+        "samples with one number were sent by one process from the same sockets, rings "
+        "and buffers; a run begins a new one every few rounds",
+        since=3,
+    ),
+    Column(
         "sitting",
         "int",
         "1",

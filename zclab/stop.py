@@ -9,7 +9,7 @@ less, must be narrower still. `zclab prove stopping` measures what is left of th
 
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,12 +27,12 @@ BUDGET = "budget"
 GROWTH = 1.1  # from one look to the next
 
 # The steadier width is that of a much wider interval, scaled to 95 %: its ends are
-# further apart, so more values lie between and luck moves it less. It must be below
-# this share of the precision. Without it stopping costs nearly two points of coverage;
-# it takes half as many blocks again (`zclab prove stopping`).
+# further apart, so more values lie between and luck moves it less; and placements are
+# taken to differ more than they seem to. It must be below this share of the precision.
+# Without it stopping costs points of coverage (`zclab prove stopping`).
 STEADY_CONFIDENCE = 0.9995
 STEADY_SCALE = float(ndtri(0.975) / ndtri((1 + STEADY_CONFIDENCE) / 2))
-STEADY_SHARE = 0.8
+STEADY_SHARE = 0.9
 
 
 def looks(least: int) -> Iterator[int]:
@@ -43,44 +43,56 @@ def looks(least: int) -> Iterator[int]:
         n = max(n + 1, math.ceil(n * GROWTH))
 
 
-def half_width_percent(log_gains: "np.typing.ArrayLike") -> float:
+def half_width_percent(
+    log_gains: "np.typing.ArrayLike", placements: Sequence[int] | None = None
+) -> float:
     """Return half the width of the gain's 95 % interval, in percent points.
 
     It is the interval that is reported, widened where the blocks are not independent.
 
     Args:
         log_gains: log(ns of the baseline / ns of the arm), one value per block.
+        placements: that of each block; None for a single one.
 
     Returns:
         inf when there are too few blocks for an interval.
 
     """
-    values = np.asarray(log_gains, dtype=np.float64)
-    values = values[np.isfinite(values)]
-    if values.size == 0:
-        return math.inf
-    worth = stats.effective_n(values)
-    found = stats.median_interval(values, effective_n=worth).map(stats.percent)
-    return stats.half_width(found)
+    return _widths(log_gains, placements)[0]
 
 
-def stopping_width(log_gains: "np.typing.ArrayLike") -> float:
+def stopping_width(
+    log_gains: "np.typing.ArrayLike", placements: Sequence[int] | None = None
+) -> float:
     """Return the width that must not exceed the precision, in percent points.
 
     It is the half-width that is reported, or what `STEADY_SHARE` asks of the steadier
-    one, whichever is larger.
-
-    Args:
-        log_gains: as for `half_width_percent`.
-
+    one, whichever is larger. Arguments as for `half_width_percent`.
     """
+    return max(_widths(log_gains, placements))
+
+
+def _widths(
+    log_gains: "np.typing.ArrayLike", placements: Sequence[int] | None
+) -> tuple[float, float]:
+    """Return the half-width that is reported, and the steadier one over its share."""
     values = np.asarray(log_gains, dtype=np.float64)
-    values = values[np.isfinite(values)]
-    reported = half_width_percent(values)
+    known = np.isfinite(values)
+    values = values[known]
+    groups = None if placements is None else np.asarray(placements)[known].tolist()
+    if values.size == 0:
+        return math.inf, math.inf
+    worth = stats.independent_n(values, groups)
+    found = stats.median_interval(values, effective_n=worth).map(stats.percent)
+    reported = stats.half_width(found)
     if not math.isfinite(reported):
-        return reported
-    wide = stats.median_interval(values, STEADY_CONFIDENCE).map(stats.percent)
-    return max(reported, stats.half_width(wide) * STEADY_SCALE / STEADY_SHARE)
+        return math.inf, math.inf
+    if groups and len(set(groups)) > 1:
+        worth = min(worth, stats.clustered_n(values, groups, cautious=True))
+    wide = stats.median_interval(
+        values, STEADY_CONFIDENCE, effective_n=worth
+    ).map(stats.percent)
+    return reported, stats.half_width(wide) * STEADY_SCALE / STEADY_SHARE
 
 
 @dataclass(slots=True)
@@ -91,6 +103,7 @@ class _Tally:
     contrasts: tuple[str, ...]
     looks: Iterator[int]
     log_gains: dict[str, list[float]]
+    placements: list[int]
     next_look: int = 0
     blocks: int = 0
     spent_s: float = 0.0
@@ -101,9 +114,9 @@ class _Tally:
 
     def look(self) -> None:
         """Take the width of the widest contrast, and set the next look."""
-        gains = self.log_gains.values()
-        self.half_width = max(map(half_width_percent, gains), default=math.inf)
-        self.width = max(map(stopping_width, gains), default=math.inf)
+        found = [_widths(gains, self.placements) for gains in self.log_gains.values()]
+        self.half_width = max((reported for reported, _ in found), default=math.inf)
+        self.width = max(map(max, found), default=math.inf)
         self.looked_at = self.blocks
         while self.next_look <= self.blocks:
             self.next_look = next(self.looks)
@@ -151,6 +164,7 @@ class Allocation:
                 contrasts=(contrasts := plan.stop.of(point) if plan.stop else ()),
                 looks=(grid := looks(least)),
                 log_gains={arm: [] for arm in contrasts},
+                placements=[],
                 next_look=next(grid),
             )
             for point in plan.points
@@ -199,8 +213,14 @@ class Allocation:
 
     def half_width(self, name: str) -> float:
         """Return the half-width of a point's widest contrast now, in percent points."""
-        widths = map(half_width_percent, self._tallies[name].log_gains.values())
-        return max(widths, default=math.inf)
+        tally = self._tallies[name]
+        return max(
+            (
+                half_width_percent(gains, tally.placements)
+                for gains in tally.log_gains.values()
+            ),
+            default=math.inf,
+        )
 
     def left(self) -> int:
         """Return the blocks that the run probably still takes."""
@@ -216,16 +236,24 @@ class Allocation:
             blocks = max(1, math.ceil(blocks * share))
         return blocks if active else 0
 
-    def record(self, name: str, costs: Mapping[str, float], took_s: float) -> None:
+    def record(
+        self,
+        name: str,
+        costs: Mapping[str, float],
+        took_s: float,
+        placement: int = 0,
+    ) -> None:
         """Take note of one finished block.
 
         Args:
             name: of the point.
             costs: ns per request by arm; NaN or inf where no request completed.
             took_s: machine seconds of the block.
+            placement: number of the placement that it was sent from.
 
         """
         tally = self._tallies[name]
+        tally.placements.append(placement)
         tally.blocks += 1
         tally.spent_s += took_s
         base = costs.get(BASELINE, math.nan)

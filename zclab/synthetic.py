@@ -13,6 +13,7 @@ they are taken; which arm is taken when is drawn anew in every block.
 import hashlib
 import math
 import platform
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -120,6 +121,7 @@ def costs(
     path: str = "",
     slice_ns: float = NOISE_SLICE_NS,
     shuffled: bool = True,
+    placements: Sequence[int] | None = None,
 ) -> Floats:
     """Return ns per request of many points of one kind.
 
@@ -134,6 +136,7 @@ def costs(
         slice_ns: timed length of a sample.
         shuffled: arms are taken in a random order that is drawn anew for each block,
             as in a run; else always in the order given.
+        placements: that of each block; None for a single one.
 
     Returns:
         ns, shape (points, blocks, arms).
@@ -150,6 +153,10 @@ def costs(
         logs = sky.slow + truth.noise_of(slice_ns) * sky.own
         if shuffled:
             logs = random.permuted(logs, axis=-1)  # slots go to arms
+        if truth.placement:
+            where = np.zeros(blocks, dtype=int) if placements is None else placements
+            each = (len(part), int(np.max(where)) + 1, len(arms))
+            logs = logs + random.normal(0, truth.placement, each)[:, where]
         part[:] = np.exp(logs) * true_ns
     return found
 
@@ -158,8 +165,8 @@ class Lab:
     """One path of a synthetic host: what a sweep asks for blocks.
 
     The samples of a block depend on the plan's truth and seed, the point, the number
-    of the block and the order of its arms, and on nothing else: a run that is resumed
-    gets the blocks that it would have got.
+    of the block and the order of its arms, and on nothing else unless the truth has
+    placements: a run that is resumed gets the blocks that it would have got.
 
     Args:
         plan: with a truth; its points on `path` can be asked for.
@@ -180,6 +187,7 @@ class Lab:
         self._truth = plan.synthetic
         self._skies: dict[tuple[str, bool], Weather] = {}
         self._clock_ns = 0.0
+        self._placement = 0
 
     def ready(self) -> dict[str, Any]:
         """Return the facts of the path, as far as a model has them."""
@@ -215,7 +223,8 @@ class Lab:
                 block=number,
                 position=position,
                 slice_ns=slice_ns,
-                ns=self._true_ns(point, arm) * math.exp(logs[position]),
+                ns=self._true_ns(point, arm)
+                * math.exp(logs[position] + self._placed(point, arm)),
             )
             for position, arm in enumerate(order)
         ]
@@ -223,6 +232,17 @@ class Lab:
         block_ns = sum(one["elapsed_ns"] + untimed_ns for one in samples)
         self._clock_ns += block_ns
         return [_stored({**one, "block_ns": block_ns}) for one in samples]
+
+    def _placed(self, point: Point, arm: str) -> float:
+        """Return what the present placement adds to the log cost of an arm."""
+        if not self._truth.placement:
+            return 0.0
+        draw = random.Random(f"{self._plan.seed} {point.name} {arm} {self._placement}")
+        return draw.gauss(0, self._truth.placement)
+
+    def renew(self) -> None:
+        """Begin a new placement: each arm lies somewhere else."""
+        self._placement += 1
 
     def clock(self) -> float:
         """Return the seconds that the machine would have been busy so far."""
@@ -326,6 +346,7 @@ def sample(
         "disordered": 0 if options.verify else None,
         "sent_total_bytes": sent,
         "sitting": 0,
+        "placement": 0,
     }
 
 

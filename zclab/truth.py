@@ -38,6 +38,8 @@ class Truth:
             root of the slice's length, but not below `noise_floor`.
         noise_floor: likewise; what longer slices do not average away.
         shared: standard deviation of what all arms of a block have in common (log).
+        placement: standard deviation of what an arm's log cost gains or loses by where
+            its sockets and buffers happen to lie, until the next placement.
         drift: growth of the log cost over 1000 blocks.
         wave: amplitude of a slow sine in the log cost.
         wave_blocks: period of that sine.
@@ -56,6 +58,7 @@ class Truth:
     noise: float = 0.025
     noise_floor: float = 0.002
     shared: float = 0.15
+    placement: float = 0.0
     drift: float = 0.0
     wave: float = 0.0
     wave_blocks: float = 200.0
@@ -130,6 +133,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "noise": (0.0, 2.0),
     "noise_floor": (0.0, 2.0),
     "shared": (0.0, 2.0),
+    "placement": (0.0, 1.0),
     "drift": (-5.0, 5.0),
     "wave": (0.0, 2.0),
     "wave_blocks": (2.0, 1e9),

@@ -89,7 +89,9 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
             is as wide as in the tables.
 
     """
-    found = stats.median_interval(values, effective_n=stats.effective_n(values))
+    groups = table.groups(values.index) if isinstance(values, pd.Series) else None
+    worth = stats.independent_n(values, groups)
+    found = stats.median_interval(values, effective_n=worth)
     if math.isinf(found.low) or math.isinf(found.high):
         return math.nan, math.nan
     return found.low, found.high

@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from zclab import stats, store
-from zclab.explain.table import FASTER, SLOWER, pairs, signed
+from zclab.explain.table import FASTER, SLOWER, against, pairs, signed
 from zclab.params import Point, arm_mode
 from zclab.store import Run
 
@@ -50,11 +49,10 @@ def _point_costs(point: Point, ns: pd.DataFrame) -> Iterator[dict[str, Any]]:
         basis = str(arm_mode(arm))
         if arm == basis or not {arm, basis} <= set(ns.columns):
             continue
-        both = ns[[arm, basis]].dropna().to_numpy(dtype=np.float64)
-        if not both.size:
-            continue
         # The gain of doing without is the cost of doing with.
-        found = stats.compare(both[:, 1], both[:, 0])
+        found = against(ns, basis, arm)
+        if found is None:
+            continue
         cost, percent = found.saved, found.gain
         yield {
             "point": point.name,

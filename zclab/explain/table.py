@@ -36,14 +36,17 @@ COPIED_FROM = 0.99
 
 MIB = 1 << 20
 
+PLACEMENT = "placement"  # level of the index of `pairs`
+
 Codes = npt.NDArray[np.int_]
 
 
 def pairs(run: Run) -> dict[str, pd.DataFrame]:
     """Return ns per request by point, one row per block and one column per arm.
 
-    A sample in which no request completed is left out (NaN). Points are in the order
-    of the plan, those without a sample left out; arms are in the order of the point.
+    The index is (placement, block), in the order of the blocks. A sample in which
+    no request completed is left out (NaN). Points are in the order of the plan,
+    those without a sample left out; arms are in the order of the point.
 
     Raises:
         DataError: a block has two samples of one arm.
@@ -60,9 +63,10 @@ def pairs(run: Run) -> dict[str, pd.DataFrame]:
         if ends[i] < ends[i + 1]
     }
     blocks = samples["block"].to_numpy()
+    placements = samples["placement"].fillna(0).to_numpy(dtype=np.int64)
     ns = samples["ns_per_request"].to_numpy(dtype=np.float64)
     return {
-        point.name: _pivot(point, blocks[at], arms[at], labels, ns[at])
+        point.name: _pivot(point, placements[at], blocks[at], arms[at], labels, ns[at])
         for point in run.plan.points
         if (at := mine.get(point.name)) is not None
     }
@@ -76,10 +80,15 @@ def _codes(texts: pd.Series) -> tuple[Codes, list[str]]:
     return found.codes.to_numpy(dtype=small), [str(name) for name in found.categories]
 
 
-def _pivot(
-    point: Point, blocks: Any, arms: Codes, labels: list[str], ns: stats.Floats
+def _pivot(  # noqa: PLR0917 - columns of one frame
+    point: Point,
+    placements: Any,
+    blocks: Any,
+    arms: Codes,
+    labels: list[str],
+    ns: stats.Floats,
 ) -> pd.DataFrame:
-    numbers, rows = np.unique(blocks, return_inverse=True)
+    numbers, firsts, rows = np.unique(blocks, return_index=True, return_inverse=True)
     cells = rows * len(labels) + arms
     if np.bincount(cells).max(initial=0) > 1:
         raise DataError(
@@ -92,7 +101,9 @@ def _pivot(
     columns = [arm for arm in point.arms if arm in there]
     return pd.DataFrame(
         grid[:, [there[arm] for arm in columns]],
-        index=pd.Index(numbers, name="block"),
+        index=pd.MultiIndex.from_arrays(
+            (placements[firsts], numbers), names=(PLACEMENT, "block")
+        ),
         columns=pd.Index(columns, name="arm"),
     )
 
@@ -133,8 +144,8 @@ def _point_rows(point: Point, ns: pd.DataFrame) -> Iterator[dict[str, Any]]:
     control = _compare(ns, CONTROL, 0.0)
     floor = stats.noise_floor(control.gain if control else None)
     for arm in ns.columns:
-        values = ns[arm].dropna().to_numpy(dtype=np.float64)
-        if values.size == 0:
+        values = ns[arm].dropna()
+        if values.empty:
             continue
         cost = _cost(values)
         found = _compare(ns, arm, floor)
@@ -153,24 +164,53 @@ def _point_rows(point: Point, ns: pd.DataFrame) -> Iterator[dict[str, Any]]:
         }
 
 
-def _cost(values: stats.Floats) -> stats.Interval:
-    """Return the median cost with its interval, which autocorrelation widens.
+def groups(index: pd.Index) -> list[int] | None:
+    """Return the placement of each row of `pairs`; None where that is not known."""
+    if PLACEMENT not in index.names:
+        return None
+    found: list[int] = index.get_level_values(PLACEMENT).tolist()
+    return found
+
+
+def _cost(values: pd.Series) -> stats.Interval:
+    """Return the median cost with its interval, which dependence widens.
 
     At most to the range: the host's moods, which pairing cancels, are in it.
     """
-    worth = max(stats.needed(), stats.effective_n(values))
-    return stats.median_interval(values, effective_n=worth)
+    costs = values.to_numpy(dtype=np.float64)
+    worth = max(stats.needed(), stats.independent_n(costs, groups(values.index)))
+    return stats.median_interval(costs, effective_n=worth)
 
 
 def _compare(ns: pd.DataFrame, arm: str, floor: float) -> stats.Comparison | None:
     """Return an arm against the baseline, or None where they share no block."""
     if arm == BASELINE or not {arm, str(BASELINE)} <= set(ns.columns):
         return None
-    both = ns[[arm, str(BASELINE)]].to_numpy(dtype=np.float64)
-    both = both[~np.isnan(both).any(axis=1)]
-    if not len(both):
+    return against(ns, arm, str(BASELINE), floor)
+
+
+def against(
+    ns: pd.DataFrame, arm: str, basis: str, floor: float = 0.0
+) -> stats.Comparison | None:
+    """Return an arm against another, or None where they share no block.
+
+    Args:
+        ns: one of `pairs`.
+        arm: a column of it.
+        basis: the column that it is compared with.
+        floor: the noise floor of the point, in percent.
+
+    """
+    both = ns[[arm, basis]].to_numpy(dtype=np.float64)
+    known = ~np.isnan(both).any(axis=1)
+    if not known.any():
         return None
-    return stats.compare(both[:, 0], both[:, 1], floor_percent=floor)
+    return stats.compare(
+        both[known, 0],
+        both[known, 1],
+        groups=groups(ns.index[known]),
+        floor_percent=floor,
+    )
 
 
 def _effect(found: stats.Comparison | None, floor: float) -> dict[str, Any]:

@@ -25,7 +25,8 @@ from zclab.store import Run
 # What a slice takes besides its warm-up and its timed part: drain, receiver, answer.
 SLICE_NS = {Path.SINK: 350_000, Path.VETH: 800_000, Path.LO: 800_000}
 TCP_SLICE_NS = 3_000_000  # a drain waits for an ACK, now and then a delayed one
-SET_UP_S = 1.5
+SET_UP_S = 1.0
+RENEWAL_S = 0.06  # of one path
 
 LOOKED_AT = "a look just now"
 
@@ -106,6 +107,8 @@ def of(plan: Plan, *, look: sweep.Show | None = None) -> Estimate:
     if plan.slice_ns == 0 and not plan.synthetic:
         set_up_s += sum(_pilot_s(plan, point) for point in plan.points)
     measuring_s = sum(one.seconds for one in points)
+    if not plan.synthetic:
+        set_up_s += _renewals_s(plan, max((one.blocks for one in points), default=0))
     if plan.stop and plan.stop.budget_s:
         measuring_s = min(measuring_s, plan.stop.budget_s)
     return Estimate(points=points, set_up_s=set_up_s, seconds=set_up_s + measuring_s)
@@ -124,6 +127,14 @@ def _looked_at(plan: Plan, points: tuple[Point, ...], look: sweep.Show) -> Known
         point.name: (LOOKED_AT, run.samples[run.samples["point"] == point.name])
         for point in points
     }
+
+
+def _renewals_s(plan: Plan, rounds: int) -> float:
+    """Return the seconds of the placements that so many rounds begin."""
+    count = sweep.placement(rounds)
+    arms = sum(len(point.arms) for point in plan.points)
+    slices_s = arms * (sweep.WARM_UP_NS + plan.warmup_ns) / 1e9
+    return count * (len(plan.paths) * RENEWAL_S + slices_s)
 
 
 def _overhead_ns(plan: Plan, point: Point) -> int:
@@ -203,8 +214,11 @@ def _needed(stop: Stop, point: Point, samples: pd.DataFrame) -> int | None:
     """Return the blocks after which every contrast will be narrow enough."""
     ns = samples.pivot(index="block", columns="arm", values="ns_per_request")
     ns = ns.replace([np.inf, -np.inf], np.nan)
+    placements = samples.groupby("block")["placement"].first()[ns.index].tolist()
     widths = [
-        stopping_width(np.log(ns[BASELINE] / ns[arm]).to_numpy(dtype=np.float64))
+        stopping_width(
+            np.log(ns[BASELINE] / ns[arm]).to_numpy(dtype=np.float64), placements
+        )
         for arm in stop.of(point)
         if arm in ns.columns and BASELINE in ns.columns
     ]

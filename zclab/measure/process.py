@@ -68,6 +68,11 @@ class Worker:
         samples: list[dict[str, Any]] = self._receive(deadline_s)["samples"]
         return samples
 
+    def renew(self) -> None:
+        """End what sends and start it anew: other sockets, rings, buffers, memory."""
+        self._send({"renew": True})
+        self.ready()
+
     def clock(self) -> float:
         """Return the machine time in seconds, from any beginning."""
         return time.monotonic()

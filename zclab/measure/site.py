@@ -28,6 +28,9 @@ class Site(Protocol):
     ) -> list[dict[str, Any]]:
         """Return the samples of one block, in the order measured."""
 
+    def renew(self) -> None:
+        """Start anew whatever sends: a new placement."""
+
     def clock(self) -> float:
         """Return the machine time in seconds, from any beginning."""
 

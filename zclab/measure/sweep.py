@@ -12,8 +12,14 @@ from zclab import store
 from zclab.errors import InputError
 from zclab.measure import pilot, site
 from zclab.measure.site import Ground
-from zclab.params import Plan, Point
+from zclab.params import LEAST_BLOCKS, Plan, Point
 from zclab.stop import Allocation
+
+# A new placement after so many rounds: eight of them in the least blocks of a point, so
+# that what placements differ by can be told, and fewer later, as each costs some time.
+RENEW_ROUNDS = 5
+RENEW_ROUNDS_LATER = 10
+WARM_UP_NS = 1_000_000  # a slice of it, after the first
 
 NOISY_LOAD = 1.0  # load average per CPU from which the run warns
 
@@ -136,6 +142,15 @@ class _Field:
         for point in self.plan.points:
             self.block(point, 0)
 
+    def renew(self) -> None:
+        """Begin a new placement on every path, and touch each point once."""
+        for here in self.ground.sites.values():
+            here.renew()
+        for point in self.plan.points:
+            self.ground.sites[point.path].block(
+                point, list(point.arms), -1, WARM_UP_NS, 30.0
+            )
+
     def block(self, point: Point, number: int) -> list[dict[str, Any]]:
         """Return the samples of one block, with the machine time that it took."""
         site = self.ground.sites[point.path]
@@ -171,10 +186,12 @@ def _go_on(field: _Field, journal: store.Journal, progress: Show | None) -> None
     host = field.ground.host
     journal.warnings.extend(_warnings(host))
     allocation = Allocation(field.plan)
+    number = 0
     for samples in journal.samples_before:
         _record(allocation, samples)
+        number = samples[0]["placement"] + 1
     try:
-        _measure(field, journal, allocation, progress)
+        _measure(field, journal, allocation, number, progress)
     finally:
         journal.stopped = allocation.stopped
         journal.finished = allocation.finished
@@ -184,30 +201,50 @@ def _go_on(field: _Field, journal: store.Journal, progress: Show | None) -> None
 
 def _record(allocation: Allocation, samples: list[dict[str, Any]]) -> None:
     first = samples[0]
-    allocation.record(first["point"], costs(samples), first["block_ns"] / 1e9)
+    allocation.record(
+        first["point"], costs(samples), first["block_ns"] / 1e9, first["placement"]
+    )
+
+
+def placement(rounds: int) -> int:
+    """Return how many placements were begun, after the first, in so many rounds."""
+    later = max(0, rounds - LEAST_BLOCKS)
+    return min(rounds, LEAST_BLOCKS) // RENEW_ROUNDS + later // RENEW_ROUNDS_LATER
+
+
+def placements(blocks: int) -> list[int]:
+    """Return the placement of each block of a point that is in every round."""
+    return [placement(number) for number in range(blocks)]
 
 
 def _measure(
     field: _Field,
     journal: store.Journal,
     allocation: Allocation,
+    number: int,
     progress: Show | None,
 ) -> None:
     """Take blocks, round by round, until every point has enough.
 
     A round visits the points in random order. So a run that ends early has about as
     many blocks of one point as of another, and slow drift of the host falls on all.
+    The first placement has the number that is given.
     """
+    rounds = 0
     before, spent_before = sum(allocation.done.values()), allocation.spent_s
     while points := allocation.next_round(
         random.Random(f"{field.plan.seed} round {sum(allocation.done.values())}")
     ):
+        if rounds and placement(rounds) > placement(rounds - 1):
+            field.renew()
+            number += 1
+        rounds += 1
         for point in points:
             if allocation.has_stopped(point.name):
                 continue  # by a block of this very round
             samples = field.block(point, allocation.done[point.name])
             for sample in samples:
-                sample["sitting"] = journal.sitting
+                sample |= {"sitting": journal.sitting, "placement": number}
             journal.append(samples)
             _record(allocation, samples)
             if progress:

@@ -3,12 +3,19 @@
 It talks JSON lines: the plan of its path comes first on stdin, then one request
 per block; each is answered by one line on stdout. When stdin ends or the parent
 dies, it ends, and its namespaces with it.
+
+What sends is a child of it, forked when all is loaded, and another one whenever a new
+*placement* is asked for: where sockets, rings and buffers happen to lie in memory makes
+some tenths of a percent between two equal processes, however long each is measured.
 """
 
 import json
+import os
 import resource
 import signal
 import sys
+import traceback
+from collections.abc import Callable
 from typing import Any
 
 from zclab.errors import ZclabError
@@ -16,6 +23,8 @@ from zclab.measure import memlock, namespace
 from zclab.measure.path import packet_taps
 from zclab.measure.station import Station
 from zclab.params import Path, Plan
+
+AGAIN = 64  # exit status of a placement that makes room for the next
 
 
 def _answer(values: dict[str, Any]) -> None:
@@ -43,12 +52,11 @@ def _area_bytes(plan: Plan) -> int:
     )
 
 
-def serve() -> None:
-    """Answer requests until stdin ends."""
-    # Ctrl-C reaches the whole foreground group; the sweep decides when to end.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    request = json.loads(sys.stdin.readline())
-    namespace.die_with_parent(request["parent"])
+def _place(request: dict[str, Any]) -> bool:
+    """Bring the path up and answer requests; return whether to do so once more.
+
+    It is not when stdin ends.
+    """
     plan = Plan.from_json(request["plan"])
     _raise_memlock(plan)
     host_taps = packet_taps()
@@ -60,6 +68,8 @@ def serve() -> None:
     try:
         for line in sys.stdin:
             request = json.loads(line)
+            if "renew" in request:
+                return True
             point = points[request["point"]]
             samples = station.block(
                 point, request["order"], request["block"], request["slice_ns"]
@@ -67,21 +77,48 @@ def serve() -> None:
             _answer({"samples": samples})
     finally:
         station.close()
+    return False
+
+
+def serve() -> int:
+    """Fork one placement after the other, until stdin ends; return the exit status."""
+    # Ctrl-C reaches the whole foreground group; the sweep decides when to end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    request = json.loads(sys.stdin.readline())
+    namespace.die_with_parent(request["parent"])
+    while True:
+        here = os.getpid()
+        child = os.fork()
+        if child == 0:
+            namespace.die_with_parent(here)
+            os._exit(_told(lambda: AGAIN if _place(request) else 0))
+        _, status = os.waitpid(child, 0)
+        code = os.waitstatus_to_exitcode(status)
+        if code != AGAIN:
+            return code if code >= 0 else 128 - code
+
+
+def _told(do: Callable[[], int]) -> int:
+    """Return what `do` does; an error becomes one line of JSON, and its status."""
+    try:
+        return do()
+    except ZclabError as error:
+        _answer({"error": str(error), "kind": _kind(error)})
+        return error.exit_code
+    except BrokenPipeError:
+        return 1
+    except OSError as error:
+        what = error.filename or "a system call of the worker"
+        _answer({"error": f"{what} failed: {error.strerror}", "kind": "MeasureError"})
+        return 1
+    except BaseException:  # what nobody foresaw: a child must not go on as its parent
+        traceback.print_exc()
+        return 1
 
 
 def main() -> None:
     """Serve; an error becomes one line of JSON that says its kind and message."""
-    try:
-        serve()
-    except ZclabError as error:
-        _answer({"error": str(error), "kind": _kind(error)})
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        sys.exit(1)
-    except OSError as error:
-        what = error.filename or "a system call of the worker"
-        _answer({"error": f"{what} failed: {error.strerror}", "kind": "MeasureError"})
-        sys.exit(1)
+    sys.exit(_told(serve))
 
 
 def _kind(error: ZclabError) -> str:

@@ -54,7 +54,7 @@ while True:
 NOTES = (
     f"Each comparison is `{CONTROL}` against `{BASELINE}` at one point of one run of "
     f"{BLOCKS} blocks, with the interval that a report would print. Each run has new "
-    "processes, sockets and rings.",
+    "processes, sockets and rings, and takes new ones every few rounds.",
     "Busy: a second process burns the CPU that the sender does not have; the receiver "
     "of veth shares it with that process.",
 )

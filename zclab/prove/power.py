@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from zclab import stats, stop, synthetic
+from zclab.measure import sweep
 from zclab.measure.pilot import DEFAULT_NS
 from zclab.measure.profile import CUSTOM_STOP
 from zclab.params import BASELINE, CONTROL, TABLE_MODES, Mode, Stop
@@ -95,7 +96,8 @@ def verdicts(
     """
     planted = replace(truth, gains=((str(PLANTED), gain_percent),))
     arms = [str(arm) for arm in ARMS]
-    ns = synthetic.costs(planted, arms, blocks, points, seed)
+    where = sweep.placements(blocks)
+    ns = synthetic.costs(planted, arms, blocks, points, seed, placements=where)
     order = [arms.index(name) for name in (BASELINE, PLANTED, CONTROL)]
     found = []
     for point in ns:
@@ -117,7 +119,9 @@ def stopped_at(ns: stats.Floats, rule: Stop) -> int:
     for n in stop.looks(rule.least):
         if n >= len(logs):
             break
-        if all(stop.stopping_width(arm[:n]) <= rule.precision for arm in logs.T):
+        where = sweep.placements(n)
+        widths = (stop.stopping_width(arm[:n], where) for arm in logs.T)
+        if all(width <= rule.precision for width in widths):
             return n
     return len(logs)
 
@@ -126,8 +130,10 @@ def _judge(
     base_ns: stats.Floats, arm_ns: stats.Floats, control_ns: stats.Floats
 ) -> stats.Comparison:
     """Return what a table says of an arm, its point's control considered."""
-    floor = stats.noise_floor(stats.compare(control_ns, base_ns).gain)
-    return stats.compare(arm_ns, base_ns, floor_percent=floor)
+    where = sweep.placements(len(base_ns))
+    control = stats.compare(control_ns, base_ns, groups=where)
+    floor = stats.noise_floor(control.gain)
+    return stats.compare(arm_ns, base_ns, groups=where, floor_percent=floor)
 
 
 def spread_percent(truth: Truth, *, points: int = 1000, seed: int = 0) -> float:

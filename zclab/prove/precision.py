@@ -10,6 +10,7 @@ from zclab.measure import host, site, sweep
 from zclab.params import BASELINE, Mode, Path, Plan, Point, Protocol, Stop, grid
 from zclab.prove import proof
 from zclab.prove.proof import Finding, Proof, Watch
+from zclab.stats import Interval, half_width
 
 REPEATS = 8
 SECONDS = 10.0
@@ -46,27 +47,24 @@ def run(*, repeats: int = REPEATS, seconds: float = SECONDS, seed: int = 6) -> P
 
     """
     watch = Watch()
-    widths: dict[str, list[float]] = {point.name: [] for point in POINTS}
-    ours: dict[str, list[float]] = {point.name: [] for point in POINTS}
+    ours: dict[str, list[Interval]] = {point.name: [] for point in POINTS}
     theirs: dict[str, list[float]] = {point.name: [] for point in POINTS}
     for repeat in range(repeats):
         for point in POINTS:
-            gain, width = _paired(point, seconds, seed + repeat)
-            ours[point.name].append(gain)
-            widths[point.name].append(width)
+            ours[point.name].append(_paired(point, seconds, seed + repeat))
             theirs[point.name].append(_one_after_the_other(point, seconds))
     return Proof(
         part="precision",
         command="zclab prove precision",
-        findings=tuple(_findings(widths, ours, theirs, seconds)),
+        findings=tuple(_findings(ours, theirs, seconds)),
         kernel=host.facts()["kernel"]["release"],
         seconds=watch.seconds,
         notes=NOTES,
     )
 
 
-def _paired(point: Point, seconds: float, seed: int) -> tuple[float, float]:
-    """Return the gain in percent, and its half-width, that the seconds give."""
+def _paired(point: Point, seconds: float, seed: int) -> Interval:
+    """Return the gain in percent that the seconds give."""
     plan = Plan(
         profile="precision",
         points=(point,),
@@ -79,7 +77,12 @@ def _paired(point: Point, seconds: float, seed: int) -> tuple[float, float]:
         store.load(sweep.take(plan, out=proof.folder() / "precision"))
     )
     row = summary[summary["arm"] == ARM].iloc[0]
-    return float(row["gain_percent"]), float(row["gain_high"] - row["gain_low"]) / 2
+    return Interval(
+        center=float(row["gain_percent"]),
+        low=float(row["gain_low"]),
+        high=float(row["gain_high"]),
+        n=int(row["n"]),
+    )
 
 
 def _one_after_the_other(point: Point, seconds: float) -> float:
@@ -98,30 +101,38 @@ def _one_after_the_other(point: Point, seconds: float) -> float:
 
 
 def _findings(
-    widths: Mapping[str, Sequence[float]],
-    ours: Mapping[str, Sequence[float]],
+    ours: Mapping[str, Sequence[Interval]],
     theirs: Mapping[str, Sequence[float]],
     seconds: float,
 ) -> list[Finding]:
     found = []
     for point in POINTS:
-        size, name = point.io_size_bytes, point.name
-        n = f"{len(widths[name])} repeats"
-        widest = max(widths[name])
+        size, mine = point.io_size_bytes, ours[point.name]
+        n = f"{len(mine)} repeats"
+        widths = [half_width(one) for one in mine]
+        gains = [one.center for one in mine]
+        middle = statistics.median(gains)
+        outside = sum(not one.low <= middle <= one.high for one in mine)
         found += [
             Finding(
                 claim=f"sink, {size} B, {ARM} over {BASELINE}, paired, {seconds:g} s: "
                 "half-width of the 95 % interval, the widest of all repeats",
                 wanted=f"<= {HALF_WIDTH:g} points",
-                figure=f"{widest:.2f} points",
-                interval=f"median {statistics.median(widths[name]):.2f}",
+                figure=f"{max(widths):.2f} points",
+                interval=f"median {statistics.median(widths):.2f}",
                 n=n,
-                holds=widest <= HALF_WIDTH,
+                holds=max(widths) <= HALF_WIDTH,
             ),
-            _spread(f"sink, {size} B, paired: spread of the gains", ours[name], n),
+            _spread(f"sink, {size} B, paired: spread of the gains", gains, n),
+            Finding(
+                claim=f"sink, {size} B, paired: intervals without the median of the "
+                "gains",
+                figure=str(outside),
+                n=n,
+            ),
             _spread(
                 f"sink, {size} B, one mode after the other: spread of the gains",
-                theirs[name],
+                theirs[point.name],
                 n,
             ),
         ]

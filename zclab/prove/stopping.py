@@ -7,10 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from zclab import stats, stop, synthetic
+from zclab.measure import sweep
 from zclab.params import BASELINE, Mode
 from zclab.prove import coverage
 from zclab.prove.proof import MODEL, Finding, Proof, Share, Watch
-from zclab.prove.weathers import CALM, HOST
+from zclab.prove.weathers import CALM, HOST, PLACED
 from zclab.truth import Truth
 
 LEAST = 40  # blocks that a plan gives every point if it does not say
@@ -23,6 +24,7 @@ GAIN = 1.0  # percent
 # and where it takes about a quarter of that.
 CASES: tuple[tuple[str, Truth, float], ...] = (
     ("calm", CALM, 0.5),
+    ("placed", PLACED, 0.2),
     ("host", HOST, 0.5),
     ("host", HOST, 1.0),
 )
@@ -100,7 +102,14 @@ def outcome(
     gains = np.empty(points)
     adaptive = fixed = done = 0
     for number, part in enumerate(_parts(points)):
-        ns = synthetic.costs(planted, (BASELINE, PLANTED), most, part, seed + number)
+        ns = synthetic.costs(
+            planted,
+            (BASELINE, PLANTED),
+            most,
+            part,
+            seed + number,
+            placements=sweep.placements(most),
+        )
         logs = np.log(ns[:, :, 0] / ns[:, :, 1])
         for i in range(part):
             n = stopped_at(logs[i], precision)
@@ -131,7 +140,7 @@ def stopped_at(log_gains: stats.Floats, precision: float, least: int = LEAST) ->
     for n in stop.looks(least):
         if n >= len(log_gains):
             break
-        if stop.stopping_width(log_gains[:n]) <= precision:
+        if stop.stopping_width(log_gains[:n], sweep.placements(n)) <= precision:
             return n
     return len(log_gains)
 
