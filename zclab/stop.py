@@ -34,6 +34,8 @@ STEADY_CONFIDENCE = 0.9995
 STEADY_SCALE = float(ndtri(0.975) / ndtri((1 + STEADY_CONFIDENCE) / 2))
 STEADY_SHARE = 0.9
 
+EXPECTED = 1.15 / STEADY_SHARE  # caution over some hundred blocks, to reckon with
+
 
 def looks(least: int) -> Iterator[int]:
     """Yield the numbers of blocks at which widths are looked at, without end."""
@@ -72,6 +74,17 @@ def stopping_width(
     return max(_widths(log_gains, placements))
 
 
+def expected_width(
+    log_gains: "np.typing.ArrayLike", placements: Sequence[int] | None = None
+) -> float:
+    """Return the width to reckon with where it is extrapolated to more blocks.
+
+    The caution of `stopping_width` goes down faster than with 1/sqrt(n), so it would
+    ask for too many. Arguments as for `half_width_percent`.
+    """
+    return half_width_percent(log_gains, placements) * EXPECTED
+
+
 def _widths(
     log_gains: "np.typing.ArrayLike", placements: Sequence[int] | None
 ) -> tuple[float, float]:
@@ -89,9 +102,9 @@ def _widths(
         return math.inf, math.inf
     if groups and len(set(groups)) > 1:
         worth = min(worth, stats.clustered_n(values, groups, cautious=True))
-    wide = stats.median_interval(
-        values, STEADY_CONFIDENCE, effective_n=worth
-    ).map(stats.percent)
+    wide = stats.median_interval(values, STEADY_CONFIDENCE, effective_n=worth).map(
+        stats.percent
+    )
     return reported, stats.half_width(wide) * STEADY_SCALE / STEADY_SHARE
 
 
@@ -130,13 +143,18 @@ class _Tally:
         """Return the width expected after so many blocks: it goes with 1/sqrt."""
         if not self.looked_at:
             return math.inf
-        return self.width * math.sqrt(self.looked_at / max(blocks, 1))
+        return self.expected * math.sqrt(self.looked_at / max(blocks, 1))
+
+    @property
+    def expected(self) -> float:
+        """The width to reckon with: as `expected_width`, of the widest contrast."""
+        return self.half_width * EXPECTED
 
     def wanted(self, stop: Stop, most: int) -> int:
         """Return the blocks that the point probably still takes."""
-        if not self.looked_at or math.isinf(self.width):
+        if not self.looked_at or math.isinf(self.expected):
             return max(stop.least - self.blocks, 1)
-        need = math.ceil(self.looked_at * (self.width / stop.precision) ** 2)
+        need = math.ceil(self.looked_at * (self.expected / stop.precision) ** 2)
         more = max(need, self.next_look) - self.blocks
         if stop.point_budget_s and self.block_s:
             left = (stop.point_budget_s - self.spent_s) / self.block_s

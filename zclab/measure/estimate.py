@@ -19,7 +19,7 @@ from zclab import store
 from zclab.errors import DataError
 from zclab.measure import pilot, sweep
 from zclab.params import BASELINE, Path, Plan, Point, Protocol, Stop
-from zclab.stop import stopping_width
+from zclab.stop import expected_width
 from zclab.store import Run
 
 # What a slice takes besides its warm-up and its timed part: drain, receiver, answer.
@@ -216,7 +216,7 @@ def _needed(stop: Stop, point: Point, samples: pd.DataFrame) -> int | None:
     ns = ns.replace([np.inf, -np.inf], np.nan)
     placements = samples.groupby("block")["placement"].first()[ns.index].tolist()
     widths = [
-        stopping_width(
+        expected_width(
             np.log(ns[BASELINE] / ns[arm]).to_numpy(dtype=np.float64), placements
         )
         for arm in stop.of(point)
