@@ -20,6 +20,9 @@
 #ifndef IORING_SEND_VECTORIZED
 #define IORING_SEND_VECTORIZED (1U << 5)		/* 6.17 */
 #endif
+#ifndef IORING_SETUP_NO_SQARRAY
+#define IORING_SETUP_NO_SQARRAY (1U << 16)		/* 6.6 */
+#endif
 
 #define STALL_NS 5000000000ull	/* nothing completes for so long: it is stuck */
 #define STOP_POLL_NS 20000000	/* a wait looks at *stop so often */
