@@ -12,6 +12,8 @@
 #include "ring.h"
 
 #define TICK ((uint64_t)ZCLAB_SLOTS)	/* user_data of the timeout request */
+#define LOCAL_WORK 20		/* pieces of deferred work that a look runs at most,
+				 * unless it waits for more (6.14) */
 #define SPIN_NS 100000		/* SQPOLL: look so long before sleeping */
 #define SQ_SLEEP_NS 1000000000	/* SQPOLL: await its thread's sleep at most */
 
@@ -522,6 +524,24 @@ static void prepare_batch(struct zclab_ring *s)
 	s->awaiting += s->send.batch;
 }
 
+/*
+ * Hands over what was prepared, and fetches events when it is time. A look runs but
+ * so much deferred work as it waits for: with large batches it would fall behind
+ * with the notifications, so it waits for as many events as the batch brings.
+ */
+static int hand_over(struct zclab_ring *s)
+{
+	static struct __kernel_timespec most = { .tv_nsec = STOP_POLL_NS };
+	struct io_uring_cqe *unused;
+
+	if (s->outstanding < s->send.lag)
+		return io_uring_submit(&s->ring);
+	if (s->send.batch <= LOCAL_WORK || s->sqpoll)
+		return io_uring_submit_and_get_events(&s->ring);
+	return io_uring_submit_and_wait_timeout(&s->ring, &unused, s->send.batch,
+						&most, NULL);
+}
+
 static int submit(struct zclab_ring *s)
 {
 	unsigned int left = s->send.batch, before;
@@ -530,10 +550,7 @@ static int submit(struct zclab_ring *s)
 	/* A request that fails in preparation stops a submit short unless the
 	 * ring has SUBMIT_ALL; either way what is left is looked up. */
 	while (left) {
-		if (s->outstanding >= s->send.lag)
-			ret = io_uring_submit_and_get_events(&s->ring);
-		else
-			ret = io_uring_submit(&s->ring);
+		ret = hand_over(s);
 		if (ret == -EINTR)
 			continue;
 		if (ret == -EBUSY || ret == -EAGAIN) {
@@ -543,7 +560,7 @@ static int submit(struct zclab_ring *s)
 				return err;
 			continue;
 		}
-		if (ret < 0)
+		if (ret < 0 && ret != -ETIME)
 			return ret;
 		s->n.submits++;
 		if (s->sqpoll)	/* its thread takes them by and by */
