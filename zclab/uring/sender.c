@@ -585,11 +585,11 @@ int set_cork(struct zclab_ring *s, int on)
 	return err;
 }
 
-static int await_completions(struct zclab_ring *s)
+static int await_completions(struct zclab_ring *s, unsigned int left)
 {
 	int err = reap(s);
 
-	while (!err && s->awaiting)
+	while (!err && s->awaiting > left)
 		err = wait_and_reap(s);
 	return err;
 }
@@ -613,12 +613,37 @@ static int await_entries(struct zclab_ring *s)
 	return err < 0 ? err : 0;
 }
 
+/* Slots for a batch; without SQPOLL no request waits for its completion here. */
+static int await_slots(struct zclab_ring *s)
+{
+	unsigned int most = s->send.outstanding_max - s->send.batch;
+	int err = 0;
+
+	while (!err && s->awaiting + s->outstanding > most)
+		err = wait_and_reap(s);
+	return err;
+}
+
+/*
+ * How many requests the kernel's thread may still have when the next batch is
+ * made: with one batch at a time it and this one would only take turns. A batch of
+ * one is the only request in flight, as its stream may not be reordered.
+ */
+static unsigned int ahead(const struct zclab_ring *s)
+{
+	const struct zclab_send *send = &s->send;
+
+	return s->sqpoll && send->batch > 1 && !send->cork &&
+	       send->drain != ZCLAB_DRAIN_EACH &&
+	       send->outstanding_max >= 2 * send->batch ? send->batch : 0;
+}
+
 static int send_batch(struct zclab_ring *s)
 {
 	int err, corked = 0;
 
 	/* Unregistered pages stay charged to RLIMIT_MEMLOCK until notified. */
-	err = await_notifications(s, s->send.outstanding_max - s->send.batch);
+	err = await_slots(s);
 	if (!err && s->sqpoll)
 		err = await_entries(s);
 	if (!err && s->send.cork)
@@ -631,7 +656,7 @@ static int send_batch(struct zclab_ring *s)
 		return err;
 	if (s->send.cork)	/* what was gathered leaves here, or fails here */
 		corked = set_cork(s, 0);
-	err = await_completions(s);
+	err = await_completions(s, ahead(s));
 	if (!err && s->send.drain == ZCLAB_DRAIN_EACH)
 		err = await_notifications(s, 0);
 	return err ? err : corked;
@@ -644,24 +669,27 @@ static int send_batch(struct zclab_ring *s)
 static int send_for(struct zclab_ring *s, uint64_t budget_ns, uint64_t most,
 		    uint64_t *started_ns, uint64_t *elapsed_ns)
 {
-	bool sync = by_syscall(&s->send);
+	bool sync = by_syscall(&s->send), enough = false;
+	bool strict = s->send.on_error == ZCLAB_ON_ERROR_STOP;
 	unsigned int step = sync ? 1 : s->send.batch;
 	uint64_t start = now_ns(), passed = 0, tries = 0, sent;
-	bool enough = false;
 	int err = 0;
 
 	while (!err && !enough && passed < budget_ns && !stopping(s)) {
 		for (sent = 0; !err && !enough && sent < s->send.clock_interval &&
 			       !stopping(s); sent += step) {
 			err = sync ? syscall_send(s) : send_batch(s);
-			if (!err && s->n.failed &&
-			    s->send.on_error == ZCLAB_ON_ERROR_STOP)
-				err = -s->n.errors[0];
 			tries += step;
-			enough = most && tries >= most;
+			enough = (most && tries >= most) || (strict && s->n.failed);
 		}
 		passed = now_ns() - start;
 	}
+	if (!err && s->awaiting) {	/* SQPOLL: they belong to this part */
+		err = await_completions(s, 0);
+		passed = now_ns() - start;
+	}
+	if (!err && strict && s->n.failed)
+		err = -s->n.errors[0];
 	*started_ns = start;
 	*elapsed_ns = passed;
 	return err;
@@ -677,7 +705,7 @@ static int drain(struct zclab_ring *s, int err)
 	if (by_syscall(&s->send)) {
 		late = syscall_drain(s);
 	} else {
-		late = s->awaiting ? await_completions(s) : 0;
+		late = s->awaiting ? await_completions(s, 0) : 0;
 		if (!late)
 			late = await_notifications(s, 0);
 	}
