@@ -70,6 +70,7 @@ struct zclab_ring {
 	unsigned int zc_flags;
 	unsigned int msg_flags;
 	bool timed;			/* the warm-up is over */
+	unsigned int sent;		/* slot of a plain request until its completion */
 	bool sqpoll;
 	bool ticking;			/* a timeout request is in flight */
 	bool uniform;			/* all requests of an op are alike: see below */

@@ -190,12 +190,6 @@ static unsigned int latency_bucket(uint64_t ns)
 	return bucket < ZCLAB_LATENCY_BUCKETS ? bucket : ZCLAB_LATENCY_BUCKETS - 1;
 }
 
-/* What a slot is until its completion. */
-static unsigned int sent(const struct zclab_ring *s, bool zerocopy)
-{
-	return SLOT_SENT | (zerocopy ? SLOT_ZEROCOPY : 0) | (s->timed ? SLOT_TIMED : 0);
-}
-
 /* Both return 1 when the slot is free again, 0 when it is not, or -EPROTO. */
 static int take_notification(struct zclab_ring *s, unsigned int index,
 			     const struct io_uring_cqe *cqe, uint64_t now)
@@ -279,12 +273,11 @@ static int reap(struct zclab_ring *s)
 	const struct io_uring_cqe *cqes = cq->cqes;
 	const unsigned int mask = cq->ring_mask;
 	const int32_t whole = (int32_t)s->send.io_size_bytes;
-	const unsigned int plain = s->send.latency ? SLOT_NONE : sent(s, false);
-	const unsigned int zerocopy = plain | SLOT_ZEROCOPY;
-	const unsigned int due = s->timed ? zerocopy - SLOT_SENT + SLOT_DUE : SLOT_NONE;
+	const unsigned int plain = s->send.latency ? SLOT_NONE : s->sent;
+	const unsigned int zerocopy = plain + SLOT_ZEROCOPY;
+	const unsigned int due = zerocopy - SLOT_SENT + SLOT_DUE;
 	unsigned int head = *cq->khead, tail = io_uring_smp_load_acquire(cq->ktail);
-	unsigned int plains = 0, zerocopies = 0, notifications = 0, copied = 0;
-	uint8_t *slots = s->slots;
+	unsigned int whole_ones = 0, zerocopies = 0, notifications = 0, copied = 0;
 	uint16_t *top = s->free_slots + s->free_count;
 	uint64_t now = s->send.latency ? now_ns() : 0;
 	int err = 0;
@@ -295,18 +288,19 @@ static int reap(struct zclab_ring *s)
 	while (head != tail) {
 		const struct io_uring_cqe *cqe = &cqes[head++ & mask];
 		uint64_t index = cqe->user_data;
-		unsigned int slot = index < ZCLAB_SLOTS ? slots[index] : SLOT_FREE;
+		unsigned int slot = index < ZCLAB_SLOTS ? s->slots[index] : SLOT_FREE;
 
-		if (cqe->flags == IORING_CQE_F_NOTIF && slot == due) {
+		if (slot == plain && cqe->res == whole && !cqe->flags) {
+			whole_ones++;
+		} else if (slot == due && cqe->flags == IORING_CQE_F_NOTIF) {
 			notifications++;
 			copied += !!((uint32_t)cqe->res & IORING_NOTIF_USAGE_ZC_COPIED);
-		} else if (cqe->flags == IORING_CQE_F_MORE && cqe->res == whole &&
-			   slot == zerocopy) {
+		} else if (slot == zerocopy && cqe->res == whole &&
+			   cqe->flags == IORING_CQE_F_MORE) {
+			whole_ones++;
 			zerocopies++;
-			slots[index] = (uint8_t)(zerocopy - SLOT_SENT + SLOT_DUE);
+			s->slots[index] = (uint8_t)due;
 			continue;
-		} else if (!cqe->flags && cqe->res == whole && slot == plain) {
-			plains++;
 		} else {
 			err = take(s, cqe, now);
 			if (err < 0)
@@ -315,14 +309,14 @@ static int reap(struct zclab_ring *s)
 				continue;
 			err = 0;
 		}
-		slots[index] = SLOT_FREE;
+		s->slots[index] = SLOT_FREE;
 		*top++ = (uint16_t)index;
 	}
 	io_uring_smp_store_release(cq->khead, head);
 	s->free_count = (unsigned int)(top - s->free_slots);
-	s->awaiting -= plains + zerocopies;
-	s->n.requests += plains + zerocopies;
-	s->n.bytes += (uint64_t)(plains + zerocopies) * s->send.io_size_bytes;
+	s->awaiting -= whole_ones;
+	s->n.requests += whole_ones;
+	s->n.bytes += (uint64_t)whole_ones * s->send.io_size_bytes;
 	if (zerocopies | notifications) {
 		s->outstanding += zerocopies - notifications;
 		s->n.zc_requests += zerocopies;
@@ -484,7 +478,7 @@ static void prepare(struct zclab_ring *s)
 	else
 		fill(s, op, index, sqe);
 	io_uring_sqe_set_data64(sqe, index);
-	s->slots[index] = (uint8_t)sent(s, op->zerocopy);
+	s->slots[index] = (uint8_t)(s->sent + (op->zerocopy ? SLOT_ZEROCOPY : 0));
 }
 
 /*
@@ -494,7 +488,8 @@ static void prepare(struct zclab_ring *s)
 static void prepare_alike(struct zclab_ring *s)
 {
 	const struct io_uring_sqe *uniform = &s->uniforms[s->send.mode];
-	const uint8_t state = (uint8_t)sent(s, ops[s->send.mode].zerocopy);
+	const bool zerocopy = ops[s->send.mode].zerocopy;
+	const uint8_t state = (uint8_t)(s->sent + (zerocopy ? SLOT_ZEROCOPY : 0));
 	struct io_uring_sq *sq = &s->ring.sq;
 	const unsigned int mask = sq->ring_mask, end = sq->sqe_tail + s->send.batch;
 	const uint16_t *top = s->free_slots + s->free_count;
@@ -551,17 +546,17 @@ static int submit(struct zclab_ring *s)
 	 * ring has SUBMIT_ALL; either way what is left is looked up. */
 	while (left) {
 		ret = hand_over(s);
-		if (ret == -EINTR)
-			continue;
-		if (ret == -EBUSY || ret == -EAGAIN) {
+		if (ret < 0 && ret != -ETIME) {
+			if (ret == -EINTR)
+				continue;
+			if (ret != -EBUSY && ret != -EAGAIN)
+				return ret;
 			/* The completion queue is full: make room first. */
 			err = wait_and_reap(s);
 			if (err)
 				return err;
 			continue;
 		}
-		if (ret < 0 && ret != -ETIME)
-			return ret;
 		s->n.submits++;
 		if (s->sqpoll)	/* its thread takes them by and by */
 			return 0;
@@ -824,6 +819,7 @@ static bool start_slice(struct zclab_ring *s, const struct zclab_send *send,
 	s->msg_flags = (send->waitall ? MSG_WAITALL : 0) | (send->eor ? MSG_EOR : 0);
 	s->stop_seen_ns = 0;
 	s->timed = false;
+	s->sent = SLOT_SENT;
 	s->flow = s->buffer = s->since_drain = s->gathered = s->corked = 0;
 	/* Only so many slots as may be outstanding: a stamped request finds its
 	 * buffer by its slot. The next to be taken is the last one given back. */
@@ -848,6 +844,7 @@ static void start_timed(struct zclab_ring *s)
 	s->n.failed_notifications = warm.failed_notifications;
 	s->n.breach = warm.breach;
 	s->timed = true;
+	s->sent = SLOT_SENT | SLOT_TIMED;
 	for (i = 0; i < s->send.flows; i++) {
 		struct file *file = &s->files[s->send.file + i];
 
