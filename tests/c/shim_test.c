@@ -6,6 +6,7 @@
  * Usage: shim_test [part of a case's name]
  */
 #define _GNU_SOURCE
+#include <liburing.h>
 #include <linux/capability.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
@@ -943,30 +944,40 @@ static void test_refused_connection(void)
 }
 
 /* The warm-up's errors are told as well; its requests are in no timed count. */
-static void test_errors_of_the_warmup(void)
+static void errors_of_a_warmup(const struct way *way, const struct zclab_setup *setup)
 {
 	struct zclab_span span = { .warmup_ns = 5 * MS };
+	struct zclab_send send = sends(way);
 	struct zclab_counts n;
 	struct rig rig;
+
+	open_rig(&rig, SOCK_DGRAM, false, 0, setup);
+	close(rig.pair.receiving);
+	rig.pair.receiving = -1;
+	send.on_error = ZCLAB_ON_ERROR_COUNT;
+	CHECK_EQ(slice(&rig, &send, &span, &n), 0);
+	CHECK(n.sent_total);
+	CHECK_EQ(n.requests + n.failed + n.notifications, 0);
+	CHECK_EQ(n.errors[0], ECONNREFUSED);
+	CHECK(n.error_counts[0]);
+	send.on_error = ZCLAB_ON_ERROR_STOP;
+	CHECK_EQ(slice(&rig, &send, &span, &n), -ECONNREFUSED);
+	CHECK_EQ(n.requests + n.bytes + n.failed + n.notifications, 0);
+	CHECK_EQ(n.errors[0], ECONNREFUSED);
+	close_rig(&rig);
+}
+
+static void test_errors_of_the_warmup(void)
+{
+	struct zclab_setup setup = usual_setup;
 	const struct way *way;
 
 	FOR_EACH_WAY(way) {
-		struct zclab_send send = sends(way);
-
-		open_rig(&rig, SOCK_DGRAM, false, 0, &usual_setup);
-		close(rig.pair.receiving);
-		rig.pair.receiving = -1;
-		send.on_error = ZCLAB_ON_ERROR_COUNT;
-		CHECK_EQ(slice(&rig, &send, &span, &n), 0);
-		CHECK(n.sent_total);
-		CHECK_EQ(n.requests + n.failed + n.notifications, 0);
-		CHECK_EQ(n.errors[0], ECONNREFUSED);
-		CHECK(n.error_counts[0]);
-		send.on_error = ZCLAB_ON_ERROR_STOP;
-		CHECK_EQ(slice(&rig, &send, &span, &n), -ECONNREFUSED);
-		CHECK_EQ(n.requests + n.bytes + n.failed + n.notifications, 0);
-		CHECK_EQ(n.errors[0], ECONNREFUSED);
-		close_rig(&rig);
+		setup.sqpoll = 0;
+		errors_of_a_warmup(way, &setup);
+		setup.sqpoll = 1;	/* it has a batch in flight when one fails */
+		if (way->is & BY_RING)
+			errors_of_a_warmup(way, &setup);
 	}
 }
 
@@ -1557,6 +1568,104 @@ static void test_probes(void)
 	CHECK(zclab_liburing_version()[0] && zclab_compiler()[0]);
 }
 
+/* ---- what a kernel must never say --------------------------------------------- */
+
+#define RING_FLAGS_PASS 2u	/* IORING_MSG_RING_FLAGS_PASS (6.3) */
+
+/* The descriptor of the only ring that this process has. */
+static int only_ring(void)
+{
+	static const char ring[] = "anon_inode:[io_uring]";
+	char path[32], target[sizeof(ring)];
+	int fd;
+
+	for (fd = 0; fd < 1024; fd++) {
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		if (readlink(path, target, sizeof(target)) == sizeof(ring) - 1 &&
+		    !memcmp(target, ring, sizeof(ring) - 1))
+			return fd;
+	}
+	return -1;
+}
+
+/* Posts a CQE to a ring, as if the kernel had: through a message of another ring. */
+static int plant(int target, uint64_t user_data, int res, unsigned int flags)
+{
+	struct io_uring ring;
+	struct io_uring_sqe *sqe;
+	struct io_uring_cqe *cqe;
+	int err;
+
+	must(io_uring_queue_init(1, &ring, 0), "a second ring");
+	sqe = io_uring_get_sqe(&ring);
+	io_uring_prep_rw(IORING_OP_MSG_RING, sqe, target, NULL, (unsigned int)res,
+			 user_data);
+	sqe->rw_flags = RING_FLAGS_PASS;
+	sqe->file_index = flags;
+	err = io_uring_submit_and_wait(&ring, 1);
+	if (err == 1 && !io_uring_wait_cqe(&ring, &cqe))
+		err = cqe->res;
+	io_uring_queue_exit(&ring);
+	return err;
+}
+
+/* Each lie is found, whatever else is in the queue; a tick says nothing. */
+static void test_breaches(void)
+{
+	static const struct {
+		int mode;
+		uint64_t user_data;
+		int res;
+		unsigned int flags;
+		int breach;
+	} lies[] = {
+		{ ZCLAB_SEND, ZCLAB_SLOTS, -ETIME, 0, ZCLAB_BREACH_NONE },
+		{ ZCLAB_SEND, ZCLAB_SLOTS + 1, 1200, 0, ZCLAB_BREACH_UNKNOWN_REQUEST },
+		{ ZCLAB_SEND, UINT64_MAX, 0, IORING_CQE_F_NOTIF,
+		  ZCLAB_BREACH_UNKNOWN_REQUEST },
+		{ ZCLAB_SEND, 63, 1200, 0, ZCLAB_BREACH_COMPLETION_TWICE },
+		{ ZCLAB_SEND, 0, 1200, IORING_CQE_F_MORE, ZCLAB_BREACH_PLAIN_MORE },
+		{ ZCLAB_SEND, 0, 0, IORING_CQE_F_NOTIF,
+		  ZCLAB_BREACH_NOTIFICATION_FIRST },
+		{ ZCLAB_SEND_ZC, 0, 0, IORING_CQE_F_NOTIF,
+		  ZCLAB_BREACH_NOTIFICATION_FIRST },
+		{ ZCLAB_SEND_ZC, 63, 0, IORING_CQE_F_NOTIF,
+		  ZCLAB_BREACH_NOTIFICATION_TWICE },
+		{ ZCLAB_SEND_ZC, 63, 1200, IORING_CQE_F_MORE,
+		  ZCLAB_BREACH_COMPLETION_TWICE },
+		{ ZCLAB_SEND_ZC, 0, 0, IORING_CQE_F_NOTIF | IORING_CQE_F_MORE,
+		  ZCLAB_BREACH_NOTIFICATION_MORE },
+	};
+	struct zclab_setup setup = usual_setup;
+	struct zclab_send send = usual_send;
+	struct zclab_counts n;
+	struct rig rig;
+	size_t i;
+	int err;
+
+	setup.taskrun = ZCLAB_TASKRUN_COOP;	/* so it is there at once */
+	for (i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
+		bool told = lies[i].breach != ZCLAB_BREACH_NONE;
+
+		open_rig(&rig, SOCK_DGRAM, false, 0, &setup);
+		send.mode = lies[i].mode;
+		err = plant(only_ring(), lies[i].user_data, lies[i].res, lies[i].flags);
+		if (err) {
+			printf("skip: breaches: %s\n", strerror(-err));
+			close_rig(&rig);
+			return;
+		}
+		CHECK_EQ(zclab_ring_slice(rig.ring, &send, &usual_span, NULL, &n),
+			 told ? -EPROTO : 0);
+		CHECK_EQ(n.breach, lies[i].breach);
+		CHECK_EQ(n.requests, told ? 0 : 200);
+		/* What is in flight is in doubt: no other slice may begin. */
+		CHECK_EQ(zclab_ring_slice(rig.ring, &send, &usual_span, NULL, &n),
+			 told ? -EINVAL : 0);
+		close_rig(&rig);
+	}
+}
+
 /* ---- all of them --------------------------------------------------------------- */
 
 #define TEST(name) { #name, test_##name }
@@ -1576,6 +1685,7 @@ static const struct {
 	TEST(errors_of_the_warmup), TEST(receiver_closes), TEST(wrong_sockets),
 	TEST(signals), TEST(signals_while_waiting), TEST(stop), TEST(stop_while_stuck),
 	TEST(stop_while_creeping), TEST(locked_memory_limits), TEST(descriptor_limit),
+	TEST(breaches),
 };
 
 int main(int argc, char **argv)

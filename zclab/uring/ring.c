@@ -16,10 +16,34 @@
 #define MAP_HUGE_2MB (21 << 26)
 #endif
 
+/*
+ * What io_uring_queue_init_params() does; but before liburing 2.5 that writes into
+ * the SQ array of a ring that was made without one.
+ */
+static int init_ring(unsigned int entries, struct io_uring_params *p,
+		     struct io_uring *ring)
+{
+	unsigned int i;
+	int err, fd = io_uring_setup(entries, p);
+
+	if (fd < 0)
+		return fd;
+	err = io_uring_queue_mmap(fd, p, ring);
+	if (err) {
+		close(fd);
+		return err;
+	}
+	ring->features = p->features;
+	for (i = 0; !(p->flags & IORING_SETUP_NO_SQARRAY) && i < p->sq_entries; i++)
+		ring->sq.array[i] = i;
+	return 0;
+}
+
 static int try_ring(const struct zclab_setup *setup, unsigned int flags,
 		    struct io_uring *ring, unsigned int *granted)
 {
-	struct io_uring_params p;
+	struct io_uring_params p, bare;
+	int err;
 
 	memset(&p, 0, sizeof(p));
 	p.flags = flags | IORING_SETUP_CQSIZE;
@@ -34,8 +58,14 @@ static int try_ring(const struct zclab_setup *setup, unsigned int flags,
 		}
 	}
 	p.cq_entries = setup->cq_entries;
-	*granted = p.flags;
-	return io_uring_queue_init_params(setup->sq_entries, ring, &p);
+	/* One indirection less for each request (6.6). */
+	bare = p;
+	bare.flags |= IORING_SETUP_NO_SQARRAY;
+	err = init_ring(setup->sq_entries, &bare, ring);
+	if (err == -EINVAL)
+		err = init_ring(setup->sq_entries, &p, ring);
+	*granted = err ? 0 : ring->flags;
+	return err;
 }
 
 int open_ring(const struct zclab_setup *setup, struct io_uring *ring,

@@ -20,6 +20,9 @@
 #ifndef IORING_SEND_VECTORIZED
 #define IORING_SEND_VECTORIZED (1U << 5)		/* 6.17 */
 #endif
+#ifndef IORING_SETUP_NO_SQARRAY
+#define IORING_SETUP_NO_SQARRAY (1U << 16)		/* 6.6 */
+#endif
 
 #define STALL_NS 5000000000ull	/* nothing completes for so long: it is stuck */
 #define STOP_POLL_NS 20000000	/* a wait looks at *stop so often */
@@ -31,12 +34,11 @@ enum slot_state {
 	SLOT_SENT,		/* waits for its completion */
 	SLOT_DUE,		/* completed; its notification is outstanding */
 	SLOT_DUE_FAILED,	/* the same, of a request that failed */
-};
-
-struct slot {
-	uint8_t state;
-	uint8_t zerocopy;
-	uint8_t timed;		/* sent after the warm-up: its notification counts */
+	/* A slot is one of these, in one byte with what else is known of it: */
+	SLOT_STATE = 3,
+	SLOT_ZEROCOPY = 4,
+	SLOT_TIMED = 8,		/* sent after the warm-up: its notification counts */
+	SLOT_NONE = 16,		/* no slot is */
 };
 
 /* A message as sendmsg(2) takes it. It must live until the kernel read it. */
@@ -68,10 +70,12 @@ struct zclab_ring {
 	unsigned int zc_flags;
 	unsigned int msg_flags;
 	bool timed;			/* the warm-up is over */
+	unsigned int sent;		/* slot of a plain request until its completion */
 	bool sqpoll;
 	bool ticking;			/* a timeout request is in flight */
 	bool uniform;			/* all requests of an op are alike: see below */
 	struct io_uring_sqe uniforms[ZCLAB_OPS];
+	unsigned int stale;		/* next SQEs that may hold something else */
 	unsigned int awaiting;		/* requests without a completion */
 	unsigned int outstanding;	/* notifications due */
 	unsigned int flow;		/* next of the arm's files */
@@ -86,7 +90,7 @@ struct zclab_ring {
 	struct message *messages;	/* one per slot */
 	unsigned int free_count;
 	uint16_t free_slots[ZCLAB_SLOTS];
-	struct slot slots[ZCLAB_SLOTS];
+	uint8_t slots[ZCLAB_SLOTS];	/* enum slot_state */
 	uint64_t completed_ns[ZCLAB_SLOTS]; /* only with latency */
 };
 

@@ -19,6 +19,7 @@ _SETUP_FLAGS = {  # io_uring_setup(2)
     1 << 8: "COOP_TASKRUN",
     1 << 12: "SINGLE_ISSUER",
     1 << 13: "DEFER_TASKRUN",
+    1 << 16: "NO_SQARRAY",
 }
 
 _TASKRUN = {

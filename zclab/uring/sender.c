@@ -12,6 +12,8 @@
 #include "ring.h"
 
 #define TICK ((uint64_t)ZCLAB_SLOTS)	/* user_data of the timeout request */
+#define LOCAL_WORK 20		/* pieces of deferred work that a look runs at most,
+				 * unless it waits for more (6.14) */
 #define SPIN_NS 100000		/* SQPOLL: look so long before sleeping */
 #define SQ_SLEEP_NS 1000000000	/* SQPOLL: await its thread's sleep at most */
 
@@ -169,12 +171,6 @@ void take_result(struct zclab_ring *s, int res, bool zerocopy)
 	}
 }
 
-static void release(struct zclab_ring *s, unsigned int index)
-{
-	s->slots[index].state = SLOT_FREE;
-	s->free_slots[s->free_count++] = (uint16_t)index;
-}
-
 uint64_t zclab_latency_floor_ns(unsigned int bucket)
 {
 	if (bucket < 8)
@@ -194,18 +190,19 @@ static unsigned int latency_bucket(uint64_t ns)
 	return bucket < ZCLAB_LATENCY_BUCKETS ? bucket : ZCLAB_LATENCY_BUCKETS - 1;
 }
 
+/* Both return 1 when the slot is free again, 0 when it is not, or -EPROTO. */
 static int take_notification(struct zclab_ring *s, unsigned int index,
 			     const struct io_uring_cqe *cqe, uint64_t now)
 {
-	struct slot *slot = &s->slots[index];
+	unsigned int slot = s->slots[index];
 
 	if (cqe->flags & IORING_CQE_F_MORE)
 		return breach(s, ZCLAB_BREACH_NOTIFICATION_MORE);
-	switch (slot->state) {
+	switch (slot & SLOT_STATE) {
 	case SLOT_SENT:
 		return breach(s, ZCLAB_BREACH_NOTIFICATION_FIRST);
 	case SLOT_DUE:
-		if (!slot->timed)
+		if (!(slot & SLOT_TIMED))
 			break;
 		s->n.notifications++;
 		/* The man page calls res a byte count; it is a flag (notif.c). */
@@ -222,66 +219,110 @@ static int take_notification(struct zclab_ring *s, unsigned int index,
 		return breach(s, ZCLAB_BREACH_NOTIFICATION_TWICE);
 	}
 	s->outstanding--;
-	release(s, index);
-	return 0;
+	return 1;
 }
 
 static int take_completion(struct zclab_ring *s, unsigned int index,
 			   const struct io_uring_cqe *cqe, uint64_t now)
 {
-	struct slot *slot = &s->slots[index];
+	unsigned int slot = s->slots[index];
+	bool zerocopy = slot & SLOT_ZEROCOPY, more = cqe->flags & IORING_CQE_F_MORE;
 
-	if (slot->state != SLOT_SENT)
+	if ((slot & SLOT_STATE) != SLOT_SENT)
 		return breach(s, ZCLAB_BREACH_COMPLETION_TWICE);
 	s->awaiting--;
 	/* Whether a notification follows is told by F_MORE, never by res. */
-	if (cqe->flags & IORING_CQE_F_MORE) {
-		if (!slot->zerocopy)
+	if (more) {
+		if (!zerocopy)
 			return breach(s, ZCLAB_BREACH_PLAIN_MORE);
-		slot->state = cqe->res < 0 ? SLOT_DUE_FAILED : SLOT_DUE;
+		slot = (slot & ~(unsigned int)SLOT_STATE) |
+		       (cqe->res < 0 ? SLOT_DUE_FAILED : SLOT_DUE);
+		s->slots[index] = (uint8_t)slot;
 		if (s->send.latency)
 			s->completed_ns[index] = now;
 		s->outstanding++;
-	} else {
-		release(s, index);
 	}
-	take_result(s, cqe->res, slot->zerocopy);
-	return 0;
+	take_result(s, cqe->res, zerocopy);
+	return !more;
 }
 
-/* Takes every CQE that is in the ring now; the ticks among them say nothing. */
+/* Likewise, and the ticks say nothing. Not inlined: reap() would be slower for it. */
+static __attribute__((noinline)) int take(struct zclab_ring *s,
+					  const struct io_uring_cqe *cqe, uint64_t now)
+{
+	if (cqe->user_data == TICK) {
+		s->ticking = false;
+		return 0;
+	}
+	if (cqe->user_data >= ZCLAB_SLOTS)
+		return breach(s, ZCLAB_BREACH_UNKNOWN_REQUEST);
+	if (cqe->flags & IORING_CQE_F_NOTIF)
+		return take_notification(s, (unsigned int)cqe->user_data, cqe, now);
+	return take_completion(s, (unsigned int)cqe->user_data, cqe, now);
+}
+
+/*
+ * Takes every CQE that is in the ring now. What nearly all of them are is told by
+ * comparing with it, and counted in registers: this loop is half of what a request
+ * costs outside of the kernel. Whatever is not exactly that, and so every breach,
+ * goes to take(); with latency everything does.
+ */
 static int reap(struct zclab_ring *s)
 {
-	struct io_uring_cqe *cqe;
-	unsigned int head, taken = 0;
-	uint64_t now = 0;
+	const struct io_uring_cq *cq = &s->ring.cq;
+	const struct io_uring_cqe *cqes = cq->cqes;
+	const unsigned int mask = cq->ring_mask;
+	const int32_t whole = (int32_t)s->send.io_size_bytes;
+	const unsigned int plain = s->send.latency ? SLOT_NONE : s->sent;
+	const unsigned int zerocopy = plain + SLOT_ZEROCOPY;
+	const unsigned int due = zerocopy - SLOT_SENT + SLOT_DUE;
+	unsigned int head = *cq->khead, tail = io_uring_smp_load_acquire(cq->ktail);
+	unsigned int whole_ones = 0, zerocopies = 0, notifications = 0, copied = 0;
+	uint16_t *top = s->free_slots + s->free_count;
+	uint64_t now = s->send.latency ? now_ns() : 0;
 	int err = 0;
 
 	/* What does not fit waits in the kernel, which costs time (5.5). */
 	if (io_uring_cq_has_overflow(&s->ring))
 		s->n.cq_overflow++;
-	if (s->send.latency)
-		now = now_ns();
-	io_uring_for_each_cqe(&s->ring, head, cqe) {
-		taken++;
-		if (cqe->user_data == TICK) {
-			s->ticking = false;
+	while (head != tail) {
+		const struct io_uring_cqe *cqe = &cqes[head++ & mask];
+		uint64_t index = cqe->user_data;
+		unsigned int slot = index < ZCLAB_SLOTS ? s->slots[index] : SLOT_FREE;
+
+		if (slot == plain && cqe->res == whole && !cqe->flags) {
+			whole_ones++;
+		} else if (slot == due && cqe->flags == IORING_CQE_F_NOTIF) {
+			notifications++;
+			copied += !!((uint32_t)cqe->res & IORING_NOTIF_USAGE_ZC_COPIED);
+		} else if (slot == zerocopy && cqe->res == whole &&
+			   cqe->flags == IORING_CQE_F_MORE) {
+			whole_ones++;
+			zerocopies++;
+			s->slots[index] = (uint8_t)due;
 			continue;
+		} else {
+			err = take(s, cqe, now);
+			if (err < 0)
+				break;
+			if (!err)
+				continue;
+			err = 0;
 		}
-		if (cqe->user_data >= ZCLAB_SLOTS) {
-			err = breach(s, ZCLAB_BREACH_UNKNOWN_REQUEST);
-			break;
-		}
-		if (cqe->flags & IORING_CQE_F_NOTIF)
-			err = take_notification(s, (unsigned int)cqe->user_data, cqe,
-						now);
-		else
-			err = take_completion(s, (unsigned int)cqe->user_data, cqe,
-					      now);
-		if (err)
-			break;
+		s->slots[index] = SLOT_FREE;
+		*top++ = (uint16_t)index;
 	}
-	io_uring_cq_advance(&s->ring, taken);
+	io_uring_smp_store_release(cq->khead, head);
+	s->free_count = (unsigned int)(top - s->free_slots);
+	s->awaiting -= whole_ones;
+	s->n.requests += whole_ones;
+	s->n.bytes += (uint64_t)whole_ones * s->send.io_size_bytes;
+	if (zerocopies | notifications) {
+		s->outstanding += zerocopies - notifications;
+		s->n.zc_requests += zerocopies;
+		s->n.notifications += notifications;
+		s->n.copied += copied;
+	}
 	return err;
 }
 
@@ -321,6 +362,7 @@ static int wait_cqe(struct zclab_ring *s)
 	io_uring_sqe_set_data64(sqe, TICK);
 	ret = io_uring_submit_and_wait(&s->ring, 1);
 	s->ticking = ret > 0;
+	s->stale = s->ring.sq.ring_entries;	/* it lies in an SQE of the batches */
 	return ret < 0 ? ret : 0;
 }
 
@@ -402,7 +444,7 @@ static void fill(struct zclab_ring *s, const struct op *op, unsigned int index,
 }
 
 /* Where requests of one op differ in nothing but their number, one is filled for
- * all, and copied. */
+ * all. */
 static void fill_uniforms(struct zclab_ring *s)
 {
 	const struct zclab_send *send = &s->send;
@@ -418,13 +460,13 @@ static void fill_uniforms(struct zclab_ring *s)
 		else
 			fill(s, &ops[op], 0, &s->uniforms[op]);
 	}
+	s->stale = s->ring.sq.ring_entries;
 }
 
 static void prepare(struct zclab_ring *s)
 {
 	unsigned int index = s->free_slots[--s->free_count];
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&s->ring);
-	struct slot *slot = &s->slots[index];
 	unsigned int which = (unsigned int)s->send.mode;
 	const struct op *op;
 
@@ -436,38 +478,92 @@ static void prepare(struct zclab_ring *s)
 	else
 		fill(s, op, index, sqe);
 	io_uring_sqe_set_data64(sqe, index);
-	slot->state = SLOT_SENT;
-	slot->zerocopy = op->zerocopy;
-	slot->timed = s->timed;
-	s->awaiting++;
+	s->slots[index] = (uint8_t)(s->sent + (op->zerocopy ? SLOT_ZEROCOPY : 0));
+}
+
+/*
+ * One op, and all requests alike: then the SQEs hold what they held a lap ago, as
+ * the kernel only reads them, and each needs nothing but its number.
+ */
+static void prepare_alike(struct zclab_ring *s)
+{
+	const struct io_uring_sqe *uniform = &s->uniforms[s->send.mode];
+	const bool zerocopy = ops[s->send.mode].zerocopy;
+	const uint8_t state = (uint8_t)(s->sent + (zerocopy ? SLOT_ZEROCOPY : 0));
+	struct io_uring_sq *sq = &s->ring.sq;
+	const unsigned int mask = sq->ring_mask, end = sq->sqe_tail + s->send.batch;
+	const uint16_t *top = s->free_slots + s->free_count;
+	unsigned int at;
+
+	for (at = sq->sqe_tail; s->stale && at != end; s->stale--)
+		sq->sqes[at++ & mask] = *uniform;
+	for (at = sq->sqe_tail; at != end; at++) {
+		unsigned int index = *--top;
+
+		sq->sqes[at & mask].user_data = index;
+		s->slots[index] = state;
+	}
+	s->free_count -= s->send.batch;
+	sq->sqe_tail = end;
+}
+
+static void prepare_batch(struct zclab_ring *s)
+{
+	unsigned int i;
+
+	if (s->uniform && s->send.mode != ZCLAB_MIXED)
+		prepare_alike(s);
+	else
+		for (i = 0; i < s->send.batch; i++)
+			prepare(s);
+	s->awaiting += s->send.batch;
+}
+
+/*
+ * Hands over what was prepared, and fetches events when it is time. A look runs but
+ * so much deferred work as it waits for: with large batches it would fall behind
+ * with the notifications, so it waits for as many events as the batch brings.
+ */
+static int hand_over(struct zclab_ring *s)
+{
+	static struct __kernel_timespec most = { .tv_nsec = STOP_POLL_NS };
+	struct io_uring_cqe *unused;
+
+	if (s->outstanding < s->send.lag)
+		return io_uring_submit(&s->ring);
+	if (s->send.batch <= LOCAL_WORK || s->sqpoll)
+		return io_uring_submit_and_get_events(&s->ring);
+	return io_uring_submit_and_wait_timeout(&s->ring, &unused, s->send.batch,
+						&most, NULL);
 }
 
 static int submit(struct zclab_ring *s)
 {
-	unsigned int left = s->send.batch;
+	unsigned int left = s->send.batch, before;
 	int ret, err;
 
 	/* A request that fails in preparation stops a submit short unless the
-	 * ring has SUBMIT_ALL; either way the count is checked. */
+	 * ring has SUBMIT_ALL; either way what is left is looked up. */
 	while (left) {
-		if (s->outstanding >= s->send.lag)
-			ret = io_uring_submit_and_get_events(&s->ring);
-		else
-			ret = io_uring_submit(&s->ring);
-		if (ret == -EINTR)
-			continue;
-		if (ret == -EBUSY || ret == -EAGAIN) {
+		ret = hand_over(s);
+		if (ret < 0 && ret != -ETIME) {
+			if (ret == -EINTR)
+				continue;
+			if (ret != -EBUSY && ret != -EAGAIN)
+				return ret;
 			/* The completion queue is full: make room first. */
 			err = wait_and_reap(s);
 			if (err)
 				return err;
 			continue;
 		}
-		if (ret < 0 || (!ret && !s->sqpoll))
-			return ret ? ret : -EIO;
 		s->n.submits++;
-		/* With SQPOLL it is the number that is not consumed yet. */
-		left -= s->sqpoll ? left : (unsigned int)ret;
+		if (s->sqpoll)	/* its thread takes them by and by */
+			return 0;
+		before = left;
+		left = io_uring_sq_ready(&s->ring);
+		if (left >= before)
+			return -EIO;
 	}
 	return 0;
 }
@@ -484,11 +580,11 @@ int set_cork(struct zclab_ring *s, int on)
 	return err;
 }
 
-static int await_completions(struct zclab_ring *s)
+static int await_completions(struct zclab_ring *s, unsigned int left)
 {
 	int err = reap(s);
 
-	while (!err && s->awaiting)
+	while (!err && s->awaiting > left)
 		err = wait_and_reap(s);
 	return err;
 }
@@ -512,27 +608,50 @@ static int await_entries(struct zclab_ring *s)
 	return err < 0 ? err : 0;
 }
 
+/* Slots for a batch; without SQPOLL no request waits for its completion here. */
+static int await_slots(struct zclab_ring *s)
+{
+	unsigned int most = s->send.outstanding_max - s->send.batch;
+	int err = 0;
+
+	while (!err && s->awaiting + s->outstanding > most)
+		err = wait_and_reap(s);
+	return err;
+}
+
+/*
+ * How many requests the kernel's thread may still have when the next batch is
+ * made: with one batch at a time it and this one would only take turns. A batch of
+ * one is the only request in flight, as its stream may not be reordered.
+ */
+static unsigned int ahead(const struct zclab_ring *s)
+{
+	const struct zclab_send *send = &s->send;
+
+	return s->sqpoll && send->batch > 1 && !send->cork &&
+	       send->drain != ZCLAB_DRAIN_EACH &&
+	       send->outstanding_max >= 2 * send->batch ? send->batch : 0;
+}
+
 static int send_batch(struct zclab_ring *s)
 {
-	unsigned int i;
 	int err, corked = 0;
 
 	/* Unregistered pages stay charged to RLIMIT_MEMLOCK until notified. */
-	err = await_notifications(s, s->send.outstanding_max - s->send.batch);
+	err = await_slots(s);
 	if (!err && s->sqpoll)
 		err = await_entries(s);
 	if (!err && s->send.cork)
 		err = set_cork(s, 1);
 	if (err)
 		return err;
-	for (i = 0; i < s->send.batch; i++)
-		prepare(s);
+	prepare_batch(s);
 	err = submit(s);
 	if (err)
 		return err;
 	if (s->send.cork)	/* what was gathered leaves here, or fails here */
 		corked = set_cork(s, 0);
-	err = await_completions(s);
+	err = await_completions(s, ahead(s));
 	if (!err && s->send.drain == ZCLAB_DRAIN_EACH)
 		err = await_notifications(s, 0);
 	return err ? err : corked;
@@ -545,24 +664,27 @@ static int send_batch(struct zclab_ring *s)
 static int send_for(struct zclab_ring *s, uint64_t budget_ns, uint64_t most,
 		    uint64_t *started_ns, uint64_t *elapsed_ns)
 {
-	bool sync = by_syscall(&s->send);
+	bool sync = by_syscall(&s->send), enough = false;
+	bool strict = s->send.on_error == ZCLAB_ON_ERROR_STOP;
 	unsigned int step = sync ? 1 : s->send.batch;
 	uint64_t start = now_ns(), passed = 0, tries = 0, sent;
-	bool enough = false;
 	int err = 0;
 
 	while (!err && !enough && passed < budget_ns && !stopping(s)) {
 		for (sent = 0; !err && !enough && sent < s->send.clock_interval &&
 			       !stopping(s); sent += step) {
 			err = sync ? syscall_send(s) : send_batch(s);
-			if (!err && s->n.failed &&
-			    s->send.on_error == ZCLAB_ON_ERROR_STOP)
-				err = -s->n.errors[0];
 			tries += step;
-			enough = most && tries >= most;
+			enough = (most && tries >= most) || (strict && s->n.failed);
 		}
 		passed = now_ns() - start;
 	}
+	if (!err && s->awaiting) {	/* SQPOLL: they belong to this part */
+		err = await_completions(s, 0);
+		passed = now_ns() - start;
+	}
+	if (!err && strict && s->n.failed)
+		err = -s->n.errors[0];
 	*started_ns = start;
 	*elapsed_ns = passed;
 	return err;
@@ -578,7 +700,7 @@ static int drain(struct zclab_ring *s, int err)
 	if (by_syscall(&s->send)) {
 		late = syscall_drain(s);
 	} else {
-		late = s->awaiting ? await_completions(s) : 0;
+		late = s->awaiting ? await_completions(s, 0) : 0;
 		if (!late)
 			late = await_notifications(s, 0);
 	}
@@ -697,12 +819,13 @@ static bool start_slice(struct zclab_ring *s, const struct zclab_send *send,
 	s->msg_flags = (send->waitall ? MSG_WAITALL : 0) | (send->eor ? MSG_EOR : 0);
 	s->stop_seen_ns = 0;
 	s->timed = false;
+	s->sent = SLOT_SENT;
 	s->flow = s->buffer = s->since_drain = s->gathered = s->corked = 0;
 	/* Only so many slots as may be outstanding: a stamped request finds its
 	 * buffer by its slot. The next to be taken is the last one given back. */
 	s->free_count = 0;
 	for (i = send->outstanding_max; i-- > 0; )
-		release(s, i);
+		s->free_slots[s->free_count++] = (uint16_t)i;
 	memset(&s->n, 0, sizeof(s->n));
 	fill_uniforms(s);
 	return true;
@@ -721,6 +844,7 @@ static void start_timed(struct zclab_ring *s)
 	s->n.failed_notifications = warm.failed_notifications;
 	s->n.breach = warm.breach;
 	s->timed = true;
+	s->sent = SLOT_SENT | SLOT_TIMED;
 	for (i = 0; i < s->send.flows; i++) {
 		struct file *file = &s->files[s->send.file + i];
 
