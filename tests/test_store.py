@@ -251,7 +251,7 @@ def test_folder_without_a_plan_is_no_run(tmp_path):
 
 def test_a_run_of_the_first_format_loads(checkout):
     """The columns that came with format 2 are null in a run of format 1."""
-    folder = next((checkout / "data" / "runs").glob("20261122T192842Z-*"))
+    folder = next((checkout / "tests" / "data").glob("20261122T192842Z-*"))
     run = store.load(folder)
 
     assert store.read_json(folder / store.MANIFEST)["format_version"] == 1

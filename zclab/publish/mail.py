@@ -278,8 +278,19 @@ def _software(run: Run) -> list[str]:
         _prefixed(run, "liburing", "software", "liburing"),
         *_facts(run, [("software", "compiler")]),
         f"sndbuf {size >> 20} MiB" if size else "",
-        f"{run.plan.slice_ns / 1e6:g} ms slices",
+        _slices(run),
     ]
+
+
+def _slices(run: Run) -> str:
+    """Return the lengths of the slices: the plan's, or those of its pilot."""
+    lengths = {
+        length
+        for part in joined.parts(run)
+        for length in (part.slices.values() or (part.plan.slice_ns,))
+    }
+    ends = dict.fromkeys(f"{ns / 1e6:g}" for ns in (min(lengths), max(lengths)))
+    return f"{' to '.join(ends)} ms slices"
 
 
 def _version(run: Run) -> str:
