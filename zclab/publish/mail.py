@@ -114,7 +114,8 @@ def _bullets(texts: Iterable[str]) -> list[str]:
 def _partial(run: Run) -> Iterator[list[str]]:
     if not run.complete:
         yield _wrap(
-            f"PARTIAL RUN: {run.blocks_done} of {run.plan.total_blocks} planned "
+            f"PARTIAL RUN: {run.blocks_done} of "
+            f"{'at most ' * bool(run.plan.stop)}{run.plan.total_blocks} planned "
             "blocks were measured."
         )
 
@@ -290,7 +291,7 @@ def _slices(run: Run) -> str:
         for length in (part.slices.values() or (part.plan.slice_ns,))
     }
     ends = dict.fromkeys(f"{ns / 1e6:g}" for ns in (min(lengths), max(lengths)))
-    return f"{' to '.join(ends)} ms slices"
+    return f"{'-'.join(ends)} ms slices"
 
 
 def _version(run: Run) -> str:

@@ -156,7 +156,8 @@ def _banners(run: Run, code: Mapping[str, Any]) -> Iterator[str]:
             )
         if not part.complete:
             yield (
-                f"Partial run: {part.blocks_done} of {part.plan.total_blocks} planned "
+                f"Partial run: {part.blocks_done} of "
+                f"{'at most ' * bool(part.plan.stop)}{part.plan.total_blocks} planned "
                 f"blocks of {part.id} were measured. What is here is valid, with wider "
                 "intervals."
             )
