@@ -41,6 +41,7 @@ def zclab(*arguments, **options):
         (["measure", "--batch", "0"], "512"),
         (["measure", "--batch", "100000"], "512"),
         (["measure", "--seed", "x"], "whole number"),
+        (["measure", "--resume", "x", "--dry-run"], "leave --dry-run out"),
         (["measure", "--protocol", "tcp", "--path", "sink"], "path lo"),
         (["measure", "--profile", "quick", "--sizes", "600"], "exclude"),
         (["measure", "--out", "/proc/version", "--sizes", "8"], "--out"),

@@ -166,18 +166,17 @@ def measure(  # noqa: PLR0917 - typer calls it by keyword
         "options": options,
         "batch": batch,
     }
-    given = {k: v for k, v in grid.items() if v}
     changes = {"precision": precision, "budget": budget, "blocks": blocks, "seed": seed}
     if resume:
         _resume(
             resume,
-            given | {k: v for k, v in changes.items() if v},
+            _typed(grid) | _typed(changes) | ({"dry-run": "yes"} if dry_run else {}),
             profile,
             plan_file,
             out,
         )
         return
-    plan = _plan(profile, plan_file, given, changes)
+    plan = _plan(profile, plan_file, _typed(grid), changes)
     if dry_run:
         _tell_estimate(plan)
         return
@@ -296,7 +295,7 @@ def _plan(
         raise InputError(
             f"{named[0]} and {named[1]} exclude each other; a plan has its own points"
         )
-    typed = {name: text for name, text in changes.items() if text}
+    typed = _typed(changes)
     seed = parse_int(typed.get("seed", "0"), "seed")
     if plan_file:
         plan = profiles.from_file(plan_file, seed)
@@ -451,6 +450,7 @@ def _measure_by_notebook(
 
 
 def _typed(changes: dict[str, str]) -> dict[str, str]:
+    """Return the options that were given at all."""
     return {name: text for name, text in changes.items() if text}
 
 
@@ -479,9 +479,7 @@ def _paced(show: Callable[[Any], None]) -> Callable[[int, int], None]:
 class _Heard:
     """Reads the meter's lines that a measuring notebook prints."""
 
-    _LINE = re.compile(
-        r"block (\d+) of (?:about )?(\d+), \d+ s(?:, about (\d+) s left)?"
-    )
+    _LINE = re.compile(r"block (\d+) of (\d+), \d+ s(?:, about (\d+) s left)?")
 
     def __init__(self, show: Callable[[Any], None]) -> None:
         self._show = show

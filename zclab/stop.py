@@ -113,7 +113,6 @@ class _Tally:
     """What is known of one point so far."""
 
     point: Point
-    contrasts: tuple[str, ...]
     looks: Iterator[int]
     log_gains: dict[str, list[float]]
     placements: list[int]
@@ -179,9 +178,8 @@ class Allocation:
         self._tallies = {
             point.name: _Tally(
                 point=point,
-                contrasts=(contrasts := plan.stop.of(point) if plan.stop else ()),
                 looks=(grid := looks(least)),
-                log_gains={arm: [] for arm in contrasts},
+                log_gains={arm: [] for arm in plan.stop.of(point)} if plan.stop else {},
                 placements=[],
                 next_look=next(grid),
             )

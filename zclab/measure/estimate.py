@@ -60,7 +60,7 @@ class Estimate:
     """What a plan will probably take, point by point.
 
     Attributes:
-        set_up_s: seconds before the first sample: paths, pilot, warm-up.
+        set_up_s: seconds of setting up: paths, pilot, warm-up, later placements.
         seconds: of it all, bounded by the plan's budget.
 
     """
@@ -79,7 +79,7 @@ class Estimate:
         """The sum in words: how many seconds, and whether that is the most."""
         return (
             f"{'at most' if self.bound else 'about'} {self.seconds:.0f} s, "
-            f"{self.set_up_s:.0f} s of them before the first sample"
+            f"{self.set_up_s:.0f} s of them for setting up"
         )
 
 
@@ -103,12 +103,8 @@ def of(plan: Plan, *, look: sweep.Show | None = None) -> Estimate:
     points = tuple(
         _expected(plan, point, known.get(point.name)) for point in plan.points
     )
-    set_up_s = 0.0 if plan.synthetic else SET_UP_S + sum(one.block_s for one in points)
-    if plan.slice_ns == 0 and not plan.synthetic:
-        set_up_s += sum(_pilot_s(plan, point) for point in plan.points)
+    set_up_s = 0.0 if plan.synthetic else _set_up_s(plan, points)
     measuring_s = sum(one.seconds for one in points)
-    if not plan.synthetic:
-        set_up_s += _renewals_s(plan, max((one.blocks for one in points), default=0))
     if plan.stop and plan.stop.budget_s:
         measuring_s = min(measuring_s, plan.stop.budget_s)
     return Estimate(points=points, set_up_s=set_up_s, seconds=set_up_s + measuring_s)
@@ -127,6 +123,14 @@ def _looked_at(plan: Plan, points: tuple[Point, ...], look: sweep.Show) -> Known
         point.name: (LOOKED_AT, run.samples[run.samples["point"] == point.name])
         for point in points
     }
+
+
+def _set_up_s(plan: Plan, points: tuple[Expected, ...]) -> float:
+    """Return the seconds of a run that its budget does not count."""
+    seconds = SET_UP_S + sum(one.block_s for one in points)
+    if plan.slice_ns == 0:
+        seconds += sum(_pilot_s(plan, point) for point in plan.points)
+    return seconds + _renewals_s(plan, max(one.blocks for one in points))
 
 
 def _renewals_s(plan: Plan, rounds: int) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
-from zclab import store
+from zclab import store, synthetic
 from zclab.errors import InputError
 from zclab.measure import pilot, site
 from zclab.measure.site import Ground
@@ -22,8 +22,6 @@ RENEW_ROUNDS_LATER = 10
 WARM_UP_NS = 1_000_000  # a slice of it, after the first
 
 NOISY_LOAD = 1.0  # load average per CPU from which the run warns
-
-SYNTHETIC = "synthetic: made by a model, no packet was sent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,7 +242,7 @@ def _measure(
                 continue  # by a block of this very round
             samples = field.block(point, allocation.done[point.name])
             for sample in samples:
-                sample |= {"sitting": journal.sitting, "placement": number}
+                sample["placement"] = number
             journal.append(samples)
             _record(allocation, samples)
             if progress:
@@ -263,7 +261,7 @@ def _measure(
 
 def _warnings(before: dict[str, Any]) -> list[str]:
     if before.get("synthetic"):
-        return [SYNTHETIC]
+        return [synthetic.WARNING]
     warnings = []
     usable = before["cpu"]["usable"]
     if usable < 2:

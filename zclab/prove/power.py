@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from zclab import stats, stop, synthetic
+from zclab import stats, synthetic
 from zclab.measure import sweep
 from zclab.measure.pilot import DEFAULT_NS
 from zclab.measure.profile import CUSTOM_STOP
 from zclab.params import BASELINE, CONTROL, TABLE_MODES, Mode, Stop
+from zclab.prove import stopping
 from zclab.prove.coverage import POINTS
 from zclab.prove.proof import MODEL, Finding, Proof, Share, Watch
 from zclab.prove.weathers import HOST
@@ -116,14 +117,7 @@ def stopped_at(ns: stats.Floats, rule: Stop) -> int:
 
     """
     logs = np.log(ns[:, :1] / ns[:, 1:-1])  # all but the control
-    for n in stop.looks(rule.least):
-        if n >= len(logs):
-            break
-        where = sweep.placements(n)
-        widths = (stop.stopping_width(arm[:n], where) for arm in logs.T)
-        if all(width <= rule.precision for width in widths):
-            return n
-    return len(logs)
+    return stopping.stopped_at(logs.T, rule.precision, rule.least)
 
 
 def _judge(

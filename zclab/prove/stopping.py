@@ -132,17 +132,21 @@ def stopped_at(log_gains: stats.Floats, precision: float, least: int = LEAST) ->
     """Return the number of blocks at which a point stops, as `stop.Allocation` does.
 
     Args:
-        log_gains: of its only contrast, for as many blocks as it may have.
+        log_gains: of its contrasts, one row each, for as many blocks as it may have;
+            those of its only one may be a row alone.
         precision: half-width to stop at, percent points.
         least: blocks before the first look.
 
     """
+    rows = np.atleast_2d(log_gains)
+    most = int(rows.shape[1])
     for n in stop.looks(least):
-        if n >= len(log_gains):
+        if n >= most:
             break
-        if stop.stopping_width(log_gains[:n], sweep.placements(n)) <= precision:
+        where = sweep.placements(n)
+        if all(stop.stopping_width(row[:n], where) <= precision for row in rows):
             return n
-    return len(log_gains)
+    return most
 
 
 def _parts(points: int) -> Iterator[int]:
