@@ -1,0 +1,5 @@
+"""`python -m zclab.cli`."""
+
+from zclab.cli import main
+
+main()

@@ -1,0 +1,299 @@
+"""Commands that measure: measure, plans."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from zclab.cli.app import Budget, Out, PlanFile, Precision, Profile, Seed, app
+from zclab.cli.terminal import bar, echo_columns, say
+from zclab.errors import InputError, StoppedError
+
+
+@app.command(epilog="Example: zclab measure --path sink --sizes 600,8000 --batch 8")
+def measure(  # noqa: PLR0917 - typer calls it by keyword
+    profile: Profile = "",
+    path: Annotated[str, typer.Option(help="sink, veth or lo.")] = "",
+    protocol: Annotated[str, typer.Option(help="udp or tcp.")] = "",
+    family: Annotated[str, typer.Option(help="4 or 6.")] = "",
+    sizes: Annotated[
+        str, typer.Option(help="Bytes per send, separated by commas.", metavar="LIST")
+    ] = "",
+    modes: Annotated[
+        str,
+        typer.Option(
+            help="Arms, separated by commas: modes, each with options of its own if "
+            "you like, as in send,send_zc_fixed:pages=thp; see `zclab modes`.",
+            metavar="LIST",
+        ),
+    ] = "",
+    options: Annotated[
+        str,
+        typer.Option(
+            help="Options that all arms share, as in taskrun=coop:sndbuf=65536; "
+            "see `zclab options`.",
+            metavar="NAME=VALUE:...",
+        ),
+    ] = "",
+    batch: Annotated[str, typer.Option(help="Requests per submit, 1 to 512.")] = "",
+    plan_file: PlanFile = None,
+    precision: Precision = "",
+    budget: Budget = "",
+    blocks: Annotated[
+        str, typer.Option(help="A fixed number of blocks per point, or the most.")
+    ] = "",
+    seed: Seed = "",
+    resume: Annotated[
+        str,
+        typer.Option(
+            help="Continue an interrupted run, by its id or folder; its own plan.",
+            metavar="RUN",
+        ),
+    ] = "",
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Print the points and how long they will take; end. Points that are "
+            "new here are looked at for some seconds each.",
+        ),
+    ] = False,
+    out: Out = None,
+) -> None:
+    """Take a run: all points of a profile, of your own plan, or of a grid given here.
+
+    Without any option it takes the profile `quick`. With one of --path, --protocol,
+    --family, --sizes, --modes, --options or --batch it measures one point per size
+    instead: by default udp over IPv4 on the sink, 1200, 4000 and 8000 bytes, the
+    selftest's modes, batch 8 (tcp: batch 1), to half a percent point or for 20 s a
+    point. The plan is fixed and hashed before the first sample. Ctrl-C keeps the
+    finished blocks, and --resume goes on from there. The run's folder is printed at
+    the end.
+    """
+    from zclab import store
+    from zclab.measure import sweep
+
+    grid = {
+        "path": path,
+        "protocol": protocol,
+        "family": family,
+        "sizes": sizes,
+        "modes": modes,
+        "options": options,
+        "batch": batch,
+    }
+    changes = {"precision": precision, "budget": budget, "blocks": blocks, "seed": seed}
+    if resume:
+        _resume(
+            resume,
+            typed_of(grid)
+            | typed_of(changes)
+            | ({"dry-run": "yes"} if dry_run else {}),
+            profile,
+            plan_file,
+            out,
+        )
+        return
+    plan = plan_of(profile, plan_file, typed_of(grid), changes)
+    if dry_run:
+        _tell_estimate(plan)
+        return
+    parent = out if out is not None else store.runs_dir()
+    with kept(parent), bar() as show:
+        folder = sweep.take(plan, out=out, progress=show)
+    typer.echo(folder)
+
+
+def _resume(
+    name: str,
+    given: dict[str, str],
+    profile: str,
+    plan_file: Path | None,
+    out: Path | None,
+) -> None:
+    """Continue a run; a plan may be named only to be compared with the run's own."""
+    from zclab import store
+    from zclab.measure import sweep
+
+    if given or out:
+        word = next(iter(given), "out")
+        raise InputError(
+            f"--resume {name} goes on with the run's own plan; leave --{word} out"
+        )
+    folder = store.find(name)
+    plan = plan_of(profile, plan_file, {}, {}) if profile or plan_file else None
+    with kept(folder.parent, resumed=folder), bar() as show:
+        sweep.resume(folder, plan=plan, progress=show)
+    typer.echo(folder)
+
+
+def _tell_estimate(plan: Any) -> None:
+    """Print the points of a plan, what each will take, and the sum."""
+    from zclab.errors import CapabilityError
+    from zclab.measure import estimate
+
+    try:
+        with bar() as show:
+            found = estimate.of(plan, look=show)
+    except CapabilityError as error:
+        say(f"zclab: {error}")
+        found = estimate.of(plan)
+    rows = [("point", "arms", "blocks", "seconds", "known from")]
+    for one in found.points:
+        most = "at most " if one.bound else ""
+        rows.append(
+            (
+                one.point.name,
+                str(len(one.point.arms)),
+                f"{most}{one.blocks}",
+                f"{most}{one.seconds:.0f}",
+                one.basis or "nothing yet",
+            )
+        )
+    echo_columns(rows)
+    for name, why in plan.excluded:
+        typer.echo(f"  left out: {name}: {why}")
+    if plan.stop:
+        bounds = (
+            f"{plan.blocks} blocks",
+            f"{plan.stop.point_budget_s:g} s a point" * bool(plan.stop.point_budget_s),
+            f"{plan.stop.budget_s:g} s in all" * bool(plan.stop.budget_s),
+        )
+        typer.echo(
+            f"a point stops at +-{plan.stop.precision:g} percent points, after "
+            f"{plan.stop.least} blocks or more; bounds: "
+            f"{', '.join(filter(None, bounds))}"
+        )
+    typer.echo(f"{found.words}; seed {plan.seed}; plan {plan.hash}")
+
+
+@contextmanager
+def kept(parent: Path, resumed: Path | None = None) -> Iterator[None]:
+    """When a measurement is stopped, say where its finished blocks are, if any."""
+    from zclab import store
+
+    before = set(store.listing(parent)) - {resumed}
+    try:
+        yield
+    except KeyboardInterrupt:
+        new = sorted(set(store.listing(parent)) - before)
+        if not new:
+            raise StoppedError("stopped before the first block") from None
+        raise StoppedError(
+            f"stopped; finished blocks are kept. Go on: zclab measure --resume "
+            f"{new[-1]}; or report them: zclab report {new[-1]}"
+        ) from None
+
+
+def plan_of(
+    profile: str,
+    plan_file: Path | None,
+    grid: dict[str, str],
+    changes: dict[str, str],
+) -> Any:
+    """Return the plan that the options ask for.
+
+    Args:
+        profile: the name of one, or empty.
+        plan_file: a plan of the user's own.
+        grid: the factors of a grid, as typed; empty for none.
+        changes: precision, budget, blocks and seed, as typed.
+
+    """
+    from zclab.measure import profile as profiles
+    from zclab.params import parse_int
+
+    sources = {
+        f"--profile {profile}": bool(profile),
+        f"--plan {plan_file}": plan_file is not None,
+        f"--{next(iter(grid), '')}": bool(grid),
+    }
+    named = [source for source, is_given in sources.items() if is_given]
+    if len(named) > 1:
+        raise InputError(
+            f"{named[0]} and {named[1]} exclude each other; a plan has its own points"
+        )
+    typed = typed_of(changes)
+    seed = parse_int(typed.get("seed", "0"), "seed")
+    if plan_file:
+        plan = profiles.from_file(plan_file, seed)
+    elif grid:
+        plan = profiles.custom(_points(grid), seed=seed)
+    else:
+        plan = profiles.plan(profile or "quick", seed)
+    return profiles.adjusted(
+        plan,
+        precision=positive(typed, "precision"),
+        budget_s=positive(typed, "budget"),
+        blocks=int(positive(typed, "blocks", whole=True)),
+    )
+
+
+def positive(typed: dict[str, str], name: str, *, whole: bool = False) -> float:
+    """Return a number above 0 that was typed, or 0 where none was."""
+    from zclab.params import parse_int
+
+    if name not in typed:
+        return 0.0
+    try:
+        value = parse_int(typed[name], name) if whole else float(typed[name])
+    except ValueError:
+        raise InputError(f"{name} {typed[name]!r} is not a number") from None
+    if not 0 < value < float("inf"):
+        raise InputError(f"{name} {typed[name]} is out of range; use more than 0")
+    return value
+
+
+@app.command(epilog="Example: zclab plans quick > mine.yaml")
+def plans(
+    name: Annotated[
+        str,
+        typer.Argument(help="Print this plan's file.", metavar="[NAME]"),
+    ] = "",
+) -> None:
+    """List the plans that come with zclab, or print one to write your own from.
+
+    `zclab measure --plan mine.yaml --dry-run` then says what yours would take.
+    """
+    from zclab import planfile
+
+    if name:
+        typer.echo(planfile.profile_text(name), nl=False)
+        return
+    for known in planfile.profiles():
+        typer.echo(f"{known}\n    {planfile.describe(known)}")
+
+
+def _points(grid: dict[str, str]) -> Any:
+    """Return the points of a grid given as text, with the documented defaults."""
+    from zclab import options as opts
+    from zclab import params
+
+    protocol = params.parse_enum(
+        params.Protocol, grid.get("protocol", "udp"), "protocol"
+    )
+    tcp = protocol is params.Protocol.TCP
+    return params.grid(
+        path=params.parse_enum(
+            params.Path, grid.get("path", "lo" if tcp else "sink"), "path"
+        ),
+        protocol=protocol,
+        family=params.parse_int(grid.get("family", "4"), "family"),
+        sizes=[
+            params.parse_int(text, "size")
+            for text in grid.get("sizes", "1200,4000,8000").split(",")
+        ],
+        modes=tuple(
+            text.strip()
+            for text in grid.get("modes", ",".join(params.TABLE_MODES)).split(",")
+        ),
+        given=opts.parse(grid.get("options", "")),
+        batch=params.parse_int(grid.get("batch", "1" if tcp else "8"), "batch"),
+    )
+
+
+def typed_of(changes: dict[str, str]) -> dict[str, str]:
+    """Return the options that were given at all."""
+    return {name: text for name, text in changes.items() if text}
