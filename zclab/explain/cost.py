@@ -1,0 +1,392 @@
+"""The cost model: ns = a + b x bytes for each arm; from what size on zerocopy pays.
+
+A *series* is the points of a run that differ in nothing but their size. For each of
+its arms a line is fitted to the medians by least relative squares, so that 1 % of the
+smallest size counts as much as 1 % of the largest. Intervals come from a bootstrap that
+draws whole placements, since samples of one placement are no independent evidence.
+
+The break-even size is not taken from two lines, which may both bend, but from the
+paired differences themselves: between the last measured size at which plain send is
+cheaper and the next one, where it is not.
+
+Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 8, 13.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from zclab import options as opts
+from zclab import stats
+from zclab.explain import published, table
+from zclab.params import BASELINE, CONTROL, Point
+from zclab.store import Run
+
+KIB = 1024
+DRAWS = 400
+SEED = 20220712  # any; fixed, so that one run always gives one table
+LEAST_SIZES = 3  # a line through two points fits whatever they say
+LEAST_GROUPS = 6  # fewer placements than this are too few to draw from
+TAIL = (1 - stats.CONFIDENCE) / 2
+BEND_TAIL = 0.001  # the knot is the best of many
+
+NEVER, ALWAYS, BETWEEN, UNCLEAR = "never", "always", "between", "more than once"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """Points that differ in nothing but size, with the medians and their bootstrap.
+
+    Attributes:
+        points: in order of size.
+        arms: those that every point has.
+        median_ns: ns per request; one row per size, one column per arm.
+        drawn_ns: the same of each bootstrap draw; draws x sizes x arms.
+        saved_ns: medians of the paired differences, plain send minus arm.
+        drawn_saved_ns: the same of each draw.
+
+    """
+
+    points: tuple[Point, ...]
+    arms: tuple[str, ...]
+    median_ns: stats.Floats
+    drawn_ns: stats.Floats
+    saved_ns: stats.Floats
+    drawn_saved_ns: stats.Floats
+
+    @property
+    def sizes(self) -> stats.Floats:
+        """Sizes in bytes."""
+        return np.array([p.io_size_bytes for p in self.points], dtype=np.float64)
+
+    @property
+    def label(self) -> dict[str, Any]:
+        """The factors that all its points share, as columns of a table."""
+        factors = dict(self.points[0].factors)
+        for name in ("point", "io_size_bytes"):
+            del factors[name]
+        return {**factors, "given": opts.spell(self.points[0].given)}
+
+
+def series(run: Run) -> list[Series]:
+    """Return the series of a run that have enough sizes for a line, in plan order."""
+    by_point = table.pairs(run)
+    found: dict[tuple[Any, ...], list[Point]] = {}
+    for point in run.plan.points:
+        if point.name in by_point and BASELINE in by_point[point.name]:
+            factors = dict(point.factors, given=point.given, modes=point.modes)
+            key = tuple(
+                value
+                for name, value in factors.items()
+                if name not in ("point", "io_size_bytes")
+            )
+            found.setdefault(key, []).append(point)
+    return [
+        _series(sorted(points, key=lambda point: point.io_size_bytes), by_point)
+        for points in found.values()
+        if len(points) >= LEAST_SIZES
+    ]
+
+
+def _series(points: Sequence[Point], by_point: dict[str, pd.DataFrame]) -> Series:
+    arms = tuple(
+        arm
+        for arm in points[0].arms
+        if all(arm in by_point[point.name] for point in points)
+    )
+    basis = arms.index(BASELINE)
+    medians, drawn, saved, drawn_saved = [], [], [], []
+    random = np.random.default_rng(SEED)
+    for point in points:
+        frame = by_point[point.name][list(arms)].dropna()
+        ns = frame.to_numpy(dtype=np.float64)
+        differences = ns[:, [basis]] - ns
+        medians.append(np.median(ns, axis=0))
+        saved.append(np.median(differences, axis=0))
+        rows = list(_draws(frame, random))
+        drawn.append([np.median(ns[row], axis=0) for row in rows])
+        drawn_saved.append([np.median(differences[row], axis=0) for row in rows])
+    return Series(
+        points=tuple(points),
+        arms=arms,
+        median_ns=np.array(medians),
+        drawn_ns=np.array(drawn).transpose(1, 0, 2),
+        saved_ns=np.array(saved),
+        drawn_saved_ns=np.array(drawn_saved).transpose(1, 0, 2),
+    )
+
+
+def _draws(frame: pd.DataFrame, random: np.random.Generator) -> Iterator[Any]:
+    """Yield the rows of each draw: whole placements, or blocks where those are few."""
+    groups = table.groups(frame.index)
+    rows = np.arange(len(frame))
+    members = [rows[np.array(groups) == group] for group in sorted(set(groups or ()))]
+    if len(members) < LEAST_GROUPS:
+        members = [rows[i : i + 1] for i in rows]
+    for _ in range(DRAWS):
+        chosen = random.integers(0, len(members), len(members))
+        yield np.concatenate([members[i] for i in chosen])
+
+
+def lines(run: Run) -> pd.DataFrame:
+    """Return the fitted line of each arm of each series.
+
+    Columns: those of `Series.label`, arm, sizes (how many), fixed_ns (a), fixed_low,
+    fixed_high; kib_ns (b, per KiB), kib_low, kib_high; worst_percent (the largest
+    residual, in percent of the cost); bend (where the slope changes, or empty).
+    """
+    rows = []
+    for one in series(run):
+        for number, arm in enumerate(one.arms):
+            if arm == CONTROL:
+                continue
+            median, drawn = one.median_ns[:, number], one.drawn_ns[:, :, number]
+            fixed, slope = _fit(one.sizes, median)
+            fits = np.array([_fit(one.sizes, draw) for draw in drawn])
+            residual = median - (fixed + slope * one.sizes)
+            rows.append(
+                {
+                    **one.label,
+                    "arm": arm,
+                    "sizes": len(one.sizes),
+                    **_ends("fixed", fixed, fits[:, 0]),
+                    **_ends("kib", slope * KIB, fits[:, 1] * KIB),
+                    "worst_percent": float(np.max(np.abs(residual) / median) * 100),
+                    "bend": _bend(one.sizes, median, drawn),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _fit(sizes: stats.Floats, ns: stats.Floats) -> tuple[float, float]:
+    """Return a (ns) and b (ns per byte) of the least relative squares."""
+    design = np.column_stack([np.ones_like(sizes), sizes]) / ns[:, None]
+    (fixed, slope), *_ = np.linalg.lstsq(design, np.ones_like(ns), rcond=None)
+    return float(fixed), float(slope)
+
+
+def _bent(sizes: stats.Floats, ns: stats.Floats, knot: float) -> stats.Floats:
+    """Return a, b, and what b changes by from `knot` on."""
+    hinge = np.maximum(sizes - knot, 0)
+    design = np.column_stack([np.ones_like(sizes), sizes, hinge]) / ns[:, None]
+    found, *_ = np.linalg.lstsq(design, np.ones_like(ns), rcond=None)
+    return np.asarray(found, dtype=np.float64)
+
+
+def _bend(sizes: stats.Floats, ns: stats.Floats, drawn: stats.Floats) -> str:
+    """Return where a second slope fits clearly better, in words; empty if nowhere."""
+    if len(sizes) < LEAST_SIZES + 3:
+        return ""
+
+    def misfit(knot: float) -> float:
+        fixed, slope, change = _bent(sizes, ns, knot)
+        fitted = fixed + slope * sizes + change * np.maximum(sizes - knot, 0)
+        return float(np.sum(((ns - fitted) / ns) ** 2))
+
+    knot = min(sizes[2:-2], key=misfit)
+    changes = np.array([_bent(sizes, draw, knot)[2] for draw in drawn])
+    low, high = np.quantile(changes, [BEND_TAIL, 1 - BEND_TAIL])
+    if low <= 0 <= high:
+        return ""
+    _, slope, change = _bent(sizes, ns, knot)
+    return (
+        f"at {knot:.0f} B from {slope * KIB:.1f} to {(slope + change) * KIB:.1f} "
+        "ns per KiB"
+    )
+
+
+def _ends(name: str, center: float, drawn: stats.Floats) -> dict[str, float]:
+    low, high = np.quantile(drawn, [TAIL, 1 - TAIL])
+    return {
+        f"{name}_ns": center,
+        f"{name}_low": float(min(low, center)),
+        f"{name}_high": float(max(high, center)),
+    }
+
+
+def residuals(run: Run) -> pd.DataFrame:
+    """Return what the lines leave over: one row per point and arm.
+
+    Columns: those of `Series.label`, arm, io_size_bytes, ns, fitted_ns, residual_ns,
+    residual_percent, beyond (whether the fitted cost lies outside the 95 % interval
+    of the measured one).
+    """
+    rows = []
+    for one in series(run):
+        for number, arm in enumerate(one.arms):
+            if arm == CONTROL:
+                continue
+            median = one.median_ns[:, number]
+            fixed, slope = _fit(one.sizes, median)
+            bounds = np.quantile(one.drawn_ns[:, :, number], [TAIL, 1 - TAIL], axis=0)
+            for i, size in enumerate(one.sizes):
+                fitted = fixed + slope * size
+                rows.append(
+                    {
+                        **one.label,
+                        "arm": arm,
+                        "io_size_bytes": int(size),
+                        "ns": float(median[i]),
+                        "fitted_ns": fitted,
+                        "residual_ns": float(median[i] - fitted),
+                        "residual_percent": float((median[i] / fitted - 1) * 100),
+                        "beyond": bool(not bounds[0, i] <= fitted <= bounds[1, i]),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def break_even(run: Run) -> pd.DataFrame:
+    """Return from what size on each zerocopy arm costs less than plain send.
+
+    Columns: those of `Series.label`, arm, kind (`between`; `never` or `always` within
+    the sizes measured; `more than once`), break_even_bytes, bytes_low, bytes_high (NaN
+    unless `between`; an end is infinite or 0 where a draw has none within the sizes),
+    line_bytes (where the two fitted lines cross, NaN where they do not), smallest,
+    largest (sizes measured).
+    """
+    rows = []
+    for one in series(run):
+        basis = one.arms.index(BASELINE)
+        for number, arm in enumerate(one.arms):
+            if arm in (BASELINE, CONTROL):
+                continue
+            kind, at = crossing(one.sizes, one.saved_ns[:, number])
+            low = high = math.nan
+            if kind == BETWEEN:
+                draws = one.drawn_saved_ns[:, :, number]
+                drawn = [crossing(one.sizes, draw) for draw in draws]
+                places = np.array([_place(*found) for found in drawn])
+                low = float(np.quantile(places, TAIL, method="lower"))
+                high = float(np.quantile(places, 1 - TAIL, method="higher"))
+            rows.append(
+                {
+                    **one.label,
+                    "arm": arm,
+                    "kind": kind,
+                    "break_even_bytes": at,
+                    "bytes_low": low,
+                    "bytes_high": high,
+                    "line_bytes": _lines_cross(one, number, basis),
+                    "smallest": int(one.sizes[0]),
+                    "largest": int(one.sizes[-1]),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def crossing(sizes: stats.Floats, saved_ns: stats.Floats) -> tuple[str, float]:
+    """Return how ns saved over sizes cross zero, and the size; NaN unless just once.
+
+    Between two sizes the saving is taken to be linear.
+    """
+    pays = saved_ns > 0
+    if pays.all():
+        return ALWAYS, math.nan
+    if not pays.any():
+        return NEVER, math.nan
+    changes = np.flatnonzero(pays[1:] != pays[:-1])
+    if len(changes) > 1 or pays[0]:
+        return UNCLEAR, math.nan
+    i = changes[0]
+    share = -saved_ns[i] / (saved_ns[i + 1] - saved_ns[i])
+    return BETWEEN, float(sizes[i] + share * (sizes[i + 1] - sizes[i]))
+
+
+def _place(kind: str, at: float) -> float:
+    return {ALWAYS: 0.0, NEVER: math.inf, UNCLEAR: math.inf}.get(kind, at)
+
+
+def _lines_cross(one: Series, arm: int, basis: int) -> float:
+    fixed, slope = _fit(one.sizes, one.median_ns[:, arm])
+    plain_fixed, plain_slope = _fit(one.sizes, one.median_ns[:, basis])
+    if plain_slope <= slope:
+        return math.nan
+    found = (fixed - plain_fixed) / (plain_slope - slope)
+    return found if found > 0 else math.nan
+
+
+def implied() -> pd.DataFrame:
+    """Return the lines that the published rates imply, by table and column.
+
+    Columns: table, column, sizes, fixed_ns, kib_ns, worst_percent, per_row (ns of each
+    row, as text). Only tables in requests/s with at least three sizes.
+    """
+    cells = published.cells()
+    cells = cells[cells["unit"] == "requests/s"]
+    rows = []
+    for (name, column), mine in cells.groupby(["table", "column"], sort=False):
+        if len(mine) < LEAST_SIZES:
+            continue
+        ordered = mine.sort_values("io_size_bytes")
+        sizes = ordered["io_size_bytes"].to_numpy(dtype=np.float64)
+        ns = 1e9 / ordered["value"].to_numpy(dtype=np.float64)
+        fixed, slope = _fit(sizes, ns)
+        rows.append(
+            {
+                "table": name,
+                "column": column,
+                "sizes": len(sizes),
+                "fixed_ns": fixed,
+                "kib_ns": slope * KIB,
+                "worst_percent": float(
+                    np.max(np.abs(ns - fixed - slope * sizes) / ns) * 100
+                ),
+                "per_row": ", ".join(
+                    f"{size:.0f} B {cost:.0f}"
+                    for size, cost in zip(sizes, ns, strict=True)
+                ),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def carried_percent(saved_ns: float, plain_ns: float) -> float:
+    """Return the gain in percent that ns saved would be on a host of that plain cost.
+
+    Infinite where more would be saved than a request costs there.
+    """
+    if saved_ns >= plain_ns:
+        return math.inf
+    return 100 * (plain_ns / (plain_ns - saved_ns) - 1)
+
+
+def carried(run: Run) -> pd.DataFrame:
+    """Return each published saving as a percent of this host's cost, and the reverse.
+
+    Columns: claim, io_size_bytes, published_percent, published_saved_ns, plain_ns
+    (of `send` here), theirs_here_percent, gain_percent and saved_ns (ours),
+    ours_there_percent (our ns on the published baseline). Rows that this run has no
+    twin for are left out.
+    """
+    from zclab.explain import claims  # noqa: PLC0415 - it builds on table as this does
+
+    summary = table.summary(run)
+    plain = summary[summary["arm"] == BASELINE].set_index("point")["ns_per_request"]
+    facts = published.claims().set_index("claim")
+    rows = []
+    for one in claims.compared(summary).to_dict("records"):
+        if one["point"] not in plain.index or math.isnan(one["published_saved_ns"]):
+            continue
+        theirs_ns = 1e9 / float(facts.loc[one["claim"], "baseline_value"])
+        here_ns = float(plain[one["point"]])
+        rows.append(
+            {
+                "claim": one["claim"],
+                "io_size_bytes": one["io_size_bytes"],
+                "published_percent": one["published_percent"],
+                "published_saved_ns": one["published_saved_ns"],
+                "plain_ns": here_ns,
+                "theirs_here_percent": carried_percent(
+                    one["published_saved_ns"], here_ns
+                ),
+                "gain_percent": one["gain_percent"],
+                "saved_ns": one["saved_ns"],
+                "ours_there_percent": carried_percent(one["saved_ns"], theirs_ns),
+            }
+        )
+    return pd.DataFrame(rows)
