@@ -1,0 +1,68 @@
+"""What a peer tells of its host and of the device that has an address."""
+
+from typing import Any
+
+from pyroute2 import IPRoute
+
+from zclab.errors import InputError
+from zclab.measure import host
+from zclab.measure.peer.address import IPAddress
+
+# What the device counted, by the names of struct rtnl_link_stats64 (if_link.h).
+COUNTERS = (
+    "rx_packets",
+    "rx_bytes",
+    "rx_errors",
+    "rx_dropped",
+    "rx_missed_errors",
+    "rx_over_errors",
+    "rx_nohandler",
+    "tx_packets",
+    "tx_bytes",
+)
+
+
+def device_of(address: IPAddress) -> str:
+    """Return the device that has an address.
+
+    Raises:
+        InputError: none of this host's has.
+
+    """
+    text, _, scope = str(address).partition("%")
+    if address.is_loopback:
+        return "lo"
+    with IPRoute() as network:
+        names = [
+            str(network.get_links(found["index"])[0].get_attr("IFLA_IFNAME"))
+            for found in network.get_addr(address=text)
+        ]
+    names = [name for name in names if scope in ("", name)]
+    if not names:
+        raise InputError(f"{address} is on no device of this host; see `ip address`")
+    return names[0]
+
+
+def counters(device: str) -> dict[str, int]:
+    """Return what a device counted so far."""
+    with IPRoute() as network:
+        link = network.get_links(network.link_lookup(ifname=device)[0])[0]
+    found = link.get_attr("IFLA_STATS64") or {}
+    return {name: int(found[name]) for name in COUNTERS if name in found}
+
+
+class Facts:
+    """The facts of this host, and of the device of an address."""
+
+    def __init__(self, address: IPAddress, cpu: int | None) -> None:
+        self.device = device_of(address)
+        self._fixed = {"receiver_cpu": cpu}
+
+    def __call__(self) -> dict[str, Any]:
+        """Return them as they are now; JSON values, neither addresses nor names."""
+        return {
+            **self._fixed,
+            "host": host.facts(),
+            "device": {"device": self.device},
+            "counters": counters(self.device),
+        }
