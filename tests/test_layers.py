@@ -14,6 +14,7 @@ GROUND = frozenset(
         "checkout",
         "context",
         "errors",
+        "hostfacts",
         "options",
         "params",
         "planfile",
