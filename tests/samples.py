@@ -153,11 +153,11 @@ def blocks(
     """Yield the synthetic blocks of a plan, points interleaved as in a real run."""
     truth = truth_of(plan.points, gain=gain, copied=copied, noise=noise)
     plan = replace(plan, synthetic=truth)
-    labs = {path: synthetic.Lab(plan, path) for path in plan.paths}
+    labs = {place: synthetic.Lab(plan, place) for place in plan.places}
     for block in range(plan.blocks):
         for point in plan.points:
             order = plan.order(point, block)
-            yield labs[point.path].block(point, order, block, plan.slice_ns)
+            yield labs[point.place].block(point, order, block, plan.slice_ns)
 
 
 def make(

@@ -21,6 +21,7 @@ GROUND = frozenset(
         "plans",
         "presets",
         "schema",
+        "situation",
         "stats",
         "stop",
         "synthetic",

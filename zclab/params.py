@@ -16,6 +16,7 @@ from functools import cache
 from typing import Any, Self, TypeVar
 
 from zclab import options as opts
+from zclab import situation as situations
 from zclab.errors import InputError
 from zclab.options import BATCH_MAX, Given, Options
 from zclab.truth import Truth
@@ -75,9 +76,10 @@ TABLE_MODES = (Mode.SEND, Mode.SEND_ZC, Mode.SEND_ZC_FIXED, Mode.MIXED)
 class Path(StrEnum):
     """Where the packets go."""
 
-    SINK = "sink"  # a device that drops: dummy, else ifb
+    SINK = "sink"  # a device that drops: see `situation.RUNGS`
     VETH = "veth"  # a live receiver in a second network namespace
     LO = "lo"  # a live receiver over loopback
+    NIC = "nic"  # a device of this host, and what is behind it
 
 
 class Protocol(StrEnum):
@@ -129,6 +131,8 @@ class Point:
     Attributes:
         modes: the arms, each a mode, or a mode with options (`send_zc:lag=8`).
         given: options that all arms share, the baseline too.
+        situation: what is done to the path on purpose, in its one spelling; empty
+            for nothing.
 
     """
 
@@ -139,10 +143,12 @@ class Point:
     batch: int
     modes: tuple[str, ...] = TABLE_MODES
     given: Given = ()
+    situation: str = ""
 
     def __post_init__(self) -> None:
         modes = tuple(opts.canonical(arm) for arm in self.modes)
         object.__setattr__(self, "modes", modes)
+        object.__setattr__(self, "situation", situations.parse(self.situation))
         self._check_path()
         self._check_size()
         if not 1 <= self.batch <= BATCH_MAX:
@@ -162,7 +168,17 @@ class Point:
     def _check_path(self) -> None:
         if self.family not in IP_HEADER_BYTES:
             raise InputError(f"family {self.family} is unknown; use 4 or 6")
-        if self.path is Path.SINK and self.protocol is Protocol.TCP:
+        situations.check(
+            self.situation,
+            path=str(self.path),
+            protocol=str(self.protocol),
+            family=self.family,
+        )
+        if (
+            self.path is Path.SINK
+            and self.protocol is Protocol.TCP
+            and not self.has_receiver
+        ):
             raise InputError(
                 "tcp over the sink has nobody to answer its handshake; "
                 "use --path veth or --path lo"
@@ -182,11 +198,25 @@ class Point:
         return (*self.modes, CONTROL)
 
     @property
+    def place(self) -> str:
+        """Path and situation as one word: what is set up for the point."""
+        return situations.place(str(self.path), self.situation)
+
+    @property
+    def has_receiver(self) -> bool:
+        """Whether a socket of this host takes what is sent."""
+        words = situations.facts(self.situation)
+        if self.path is Path.SINK:
+            return "own-address" in words
+        return self.path is not Path.NIC and "peer-drop" not in words
+
+    @property
     def factors(self) -> dict[str, str | int]:
         """The point's name and factors, as the columns of `schema` that hold them."""
         return {
             "point": self.name,
             "path": str(self.path),
+            "situation": self.situation,
             "protocol": str(self.protocol),
             "family": self.family,
             "io_size_bytes": self.io_size_bytes,
@@ -197,7 +227,7 @@ class Point:
     def name(self) -> str:
         """One word that tells this point from all others of a plan."""
         plain = (
-            f"{self.path}-{self.protocol}{self.family}"
+            f"{self.place}-{self.protocol}{self.family}"
             f"-{self.io_size_bytes}B-n{self.batch}"
         )
         return f"{plain}-{opts.spell(self.given)}" if self.given else plain
@@ -211,10 +241,14 @@ class Point:
         return self.options(arm).batch or self.batch
 
     def to_json(self) -> dict[str, Any]:
-        """Return the point as plain JSON values; options only where there are some."""
+        """Return the point as plain JSON values; of the last two what there is."""
         values = asdict(self)
-        given = values.pop("given")
-        return {**values, "options": dict(given)} if given else values
+        given, situation = values.pop("given"), values.pop("situation")
+        if given:
+            values["options"] = dict(given)
+        if situation:
+            values["situation"] = situation
+        return values
 
 
 def arm_mode(arm: str) -> Mode:
@@ -271,7 +305,7 @@ def _check_arm(point: Point, arm: str) -> None:
         ),
         "cork is for one socket; leave flows out": options.cork and options.flows > 1,
         "verify needs a receiver; use --path veth or lo": options.verify
-        and point.path is Path.SINK,
+        and not (point.has_receiver or point.path is Path.NIC),
         "verify has one buffer for each request in flight; leave buffers out": (
             options.verify and options.buffers > 1
         ),
@@ -410,9 +444,9 @@ class Plan:
         return self.blocks * len(self.points)
 
     @property
-    def paths(self) -> tuple[Path, ...]:
-        """The paths that the plan uses, each once, in order of first use."""
-        return tuple(dict.fromkeys(point.path for point in self.points))
+    def places(self) -> tuple[str, ...]:
+        """The places that the plan uses, each once, in order of first use."""
+        return tuple(dict.fromkeys(point.place for point in self.points))
 
     def order(self, point: Point, block: int) -> list[str]:
         """Return the random order of the arms in one block of a point.
@@ -482,6 +516,7 @@ def _read_point(values: Mapping[str, Any]) -> Point:
         batch=values["batch"],
         modes=tuple(values["modes"]),
         given=_read_options(values.get("options", {})),
+        situation=values.get("situation", ""),
     )
 
 
@@ -499,6 +534,7 @@ def grid(
     modes: tuple[str, ...],
     batch: int,
     given: Given = (),
+    situation: str = "",
 ) -> tuple[Point, ...]:
     """Return one point per size, alike in everything else."""
     return tuple(
@@ -510,6 +546,7 @@ def grid(
             batch=batch,
             modes=modes,
             given=given,
+            situation=situation,
         )
         for size in sizes
     )

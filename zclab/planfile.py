@@ -8,6 +8,9 @@ user's own has the same form. What a file leaves out has the default of the tabl
       - path: [sink, veth]
         sizes: [1200, 8000]
         modes: [send, send_zc_fixed, send_zc_fixed:pages=thp]
+      - path: sink
+        with: ["", "mtu=1500", "mtu=1500,tap"]
+        sizes: [1472, 1473]
     exclude:
       - {path: veth, sizes: 8000, why: does not fit its MTU}
 """
@@ -23,6 +26,7 @@ import yaml
 
 from zclab import options as opts
 from zclab import presets
+from zclab import situation as situations
 from zclab.errors import InputError
 from zclab.params import (
     LEAST_BLOCKS,
@@ -50,7 +54,7 @@ TCP_BATCH = 1  # more would reorder the stream
 
 _STOP = ("precision", "least", "point_budget_s", "budget_s", "contrasts")
 _PLAN = ("blocks", "slice_ms", "warmup_ms", "seed", "report_usage")
-_FACTORS = ("path", "protocol", "family", "sizes", "batch", "modes", "options")
+_FACTORS = ("path", "with", "protocol", "family", "sizes", "batch", "modes", "options")
 _KNOWN = {*_STOP, *_PLAN, "points", "exclude", "synthetic"}
 
 Available = Callable[[Mode], bool]
@@ -246,7 +250,7 @@ def _points(
     groups = _mappings(values, "points", set(_FACTORS))
     points = [point for group in groups for point in _group(group, available)]
     rules = (
-        _mappings(values, "exclude", {*_FACTORS[:5], "why"})
+        _mappings(values, "exclude", {*_FACTORS[:6], "why"})
         if ("exclude" in values)
         else []
     )
@@ -278,9 +282,10 @@ def _group(group: Mapping[str, Any], available: Available) -> Iterator[Point]:
     """Yield one point for every combination of the factors that are lists."""
     if "sizes" not in group:
         raise InputError("a point has no sizes; give bytes per send, sizes: [1200]")
-    for word, path, family, given, batch, size in itertools.product(
+    for word, path, circumstance, family, given, batch, size in itertools.product(
         _several(group.get("protocol", Protocol.UDP)),
         _several(group.get("path", Path.SINK)),
+        _several(group.get("with", "")),
         _several(group.get("family", 4)),
         _several(group.get("options", "")),
         _several(group.get("batch", 0)),
@@ -299,6 +304,7 @@ def _group(group: Mapping[str, Any], available: Available) -> Iterator[Point]:
             batch=requests,
             modes=_modes(group.get("modes", "table"), requests, available),
             given=opts.parse(str(given)),
+            situation=str(circumstance),
         )
         yield point
 
@@ -321,7 +327,14 @@ def _modes(value: Any, batch: int, available: Available) -> tuple[str, ...]:
 
 
 def _matches(point: Point, rule: Mapping[str, Any]) -> bool:
-    factors = {**point.factors, "sizes": point.io_size_bytes}
+    factors = {
+        **point.factors,
+        "sizes": point.io_size_bytes,
+        "with": point.situation,
+    }
+    rule = {**rule}
+    if "with" in rule:
+        rule["with"] = [situations.parse(str(one)) for one in _several(rule["with"])]
     return all(
         factors[name] in _several(wanted)
         for name, wanted in rule.items()

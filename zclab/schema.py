@@ -10,13 +10,15 @@ from typing import Any
 
 from zclab.errors import DataError
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
+# Version 4, November 2026: situations of a path, packet taps after each slice, and what
+# the sending device counted.
 # Version 3, November 2026: points with slices of their own, what a block cost in time,
 # and runs that were resumed; a journal whose lines have sums.
 # Version 2, November 2026: options of the arm, and the counters of a sender that has
 # more modes than four. A run of version 1 loads with null in these columns.
 # Version 1, November 2026: the first format.
-READABLE = (1, 2, 3)
+READABLE = (1, 2, 3, 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class Column:
         unit: `1` for counts and names.
         nullable: whether the value may be unknown; unknown is null, never a number.
         since: the format version that brought it; older runs have null there.
+        before: what older runs have there instead of null.
 
     """
 
@@ -37,13 +40,27 @@ class Column:
     meaning: str
     nullable: bool = False
     since: int = 1
+    before: str | None = None
 
 
 KEY = ("point", "block", "arm")  # no two samples of a run share these
 
 COLUMNS: tuple[Column, ...] = (
-    Column("point", "str", "1", "name of the point: path, protocol, size, batch"),
-    Column("path", "str", "1", "sink, veth or lo"),
+    Column(
+        "point",
+        "str",
+        "1",
+        "name of the point: path, situation, protocol, size, batch, options",
+    ),
+    Column("path", "str", "1", "sink, veth, lo or nic"),
+    Column(
+        "situation",
+        "str",
+        "1",
+        "what is done to the path on purpose (--with); empty for nothing",
+        since=4,
+        before="",
+    ),
     Column("protocol", "str", "1", "udp or tcp"),
     Column("family", "int", "1", "IP version, 4 or 6"),
     Column("io_size_bytes", "int", "B", "payload of one send request"),
@@ -290,6 +307,33 @@ COLUMNS: tuple[Column, ...] = (
         "B",
         "bytes sent in the slice and its warm-up: what received_bytes compares with",
     ),
+    Column(
+        "packet_taps",
+        "int",
+        "1",
+        "AF_PACKET sockets for all protocols that the sender's network namespace had "
+        "after the slice (/proc/net/packet)",
+        nullable=True,
+        since=4,
+    ),
+    Column(
+        "device_tx_packets",
+        "int",
+        "1",
+        "packets that the sending device counted in slice, warm-up and drain, those "
+        "of others too; null where it was not read",
+        nullable=True,
+        since=4,
+    ),
+    Column("device_tx_bytes", "int", "B", "bytes, likewise", nullable=True, since=4),
+    Column(
+        "device_tx_dropped",
+        "int",
+        "1",
+        "packets that it counted as dropped, likewise",
+        nullable=True,
+        since=4,
+    ),
 )
 
 DERIVED: tuple[Column, ...] = (
@@ -325,7 +369,7 @@ def check_sample(values: dict[str, Any], *, version: int = FORMAT_VERSION) -> No
     """
     for name, column in STORED.items():
         if column.since > version and name not in values:
-            values[name] = None
+            values[name] = column.before
     missing = STORED.keys() - values.keys()
     unknown = values.keys() - STORED.keys()
     if missing or unknown:
@@ -354,7 +398,8 @@ def dictionary() -> str:
         "",
         f"Format version {FORMAT_VERSION}. One row of `samples.parquet` (and one entry",
         "of a journal line) is one sample: one timed slice of one arm. A run of an",
-        "older format has null in the columns that came since.",
+        "older format has null in the columns that came since, and in `situation` an",
+        "empty text.",
         f"A sample is identified by {', '.join(f'`{name}`' for name in KEY)}.",
         "",
         "## Stored",

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from zclab import checkout, schema
 from zclab import options as opts
 from zclab.errors import InputError
-from zclab.params import Mode, Path, Plan, Point, Protocol, arm_mode
+from zclab.params import Mode, Plan, Point, Protocol, arm_mode
 from zclab.truth import NOISE_SLICE_NS, Truth
 
 ALIAS = "synthetic"  # of the host, and so in the name of every run of a model
@@ -162,27 +162,27 @@ def costs(
 
 
 class Lab:
-    """One path of a synthetic host: what a sweep asks for blocks.
+    """One place of a synthetic host: what a sweep asks for blocks.
 
     The samples of a block depend on the plan's truth and seed, the point, the number
     of the block and the order of its arms, and on nothing else unless the truth has
     placements: a run that is resumed gets the blocks that it would have got.
 
     Args:
-        plan: with a truth; its points on `path` can be asked for.
-        path: which path this is.
+        plan: with a truth; its points at `place` can be asked for.
+        place: which place this is.
 
     Raises:
         InputError: the plan has no truth.
 
     """
 
-    def __init__(self, plan: Plan, path: Path) -> None:
+    def __init__(self, plan: Plan, place: str) -> None:
         if plan.synthetic is None:
             raise InputError(
                 "the plan has no truth to make samples from; give it one (synthetic)"
             )
-        self.path = path
+        self.place = place
         self._plan = plan
         self._truth = plan.synthetic
         self._skies: dict[tuple[str, bool], Weather] = {}
@@ -191,7 +191,12 @@ class Lab:
 
     def ready(self) -> dict[str, Any]:
         """Return the facts of the path, as far as a model has them."""
-        return path_facts(self.path, report_usage=self._plan.report_usage)
+        mine = (point for point in self._plan.points if point.place == self.place)
+        return path_facts(
+            self.place,
+            live=any(point.has_receiver for point in mine),
+            report_usage=self._plan.report_usage,
+        )
 
     def block(
         self,
@@ -256,7 +261,7 @@ class Lab:
 
     def _true_ns(self, point: Point, arm: str) -> float:
         return self._truth.cost_ns(
-            arm, point.io_size_bytes, path=str(self.path), point=point.name
+            arm, point.io_size_bytes, path=self.place, point=point.name
         )
 
     def _sky(self, point: Point, *, is_pilot: bool) -> Weather:
@@ -300,7 +305,7 @@ def sample(
     options, mode = point.options(arm), arm_mode(arm)
     requests = max(1, int(slice_ns / ns))
     zc = _zc_requests(mode, options, requests)
-    live, udp = point.path is not Path.SINK, point.protocol is Protocol.UDP
+    live, udp = point.has_receiver, point.protocol is Protocol.UDP
     sent = requests * point.io_size_bytes
     datagrams = _datagrams(point, arm, requests) if udp else None
     return {
@@ -347,6 +352,10 @@ def sample(
         "sent_total_bytes": sent,
         "sitting": 0,
         "placement": 0,
+        "packet_taps": 0,
+        "device_tx_packets": None,
+        "device_tx_bytes": None,
+        "device_tx_dropped": None,
     }
 
 
@@ -377,7 +386,7 @@ def _zc_requests(mode: Mode, options: opts.Options, requests: int) -> int:
 def _copied(plan: Plan, point: Point, arm: str, zc: int) -> int | None:
     asked = plan.report_usage and point.options(arm).report_usage
     truth = plan.synthetic or Truth()
-    share = truth.copied_share(arm, path=str(point.path))
+    share = truth.copied_share(arm, path=point.place)
     if share is None or not (asked or arm_mode(arm) is Mode.MSG_ZEROCOPY):
         return None
     return round(zc * share)
@@ -431,11 +440,12 @@ def host() -> dict[str, Any]:
     }
 
 
-def path_facts(path: Path, *, report_usage: bool = True) -> dict[str, Any]:
-    """Return the facts of a synthetic path, with those of its sender."""
-    live = path is not Path.SINK
+def path_facts(
+    place: str, *, live: bool = False, report_usage: bool = True
+) -> dict[str, Any]:
+    """Return the facts of a synthetic place, with those of its sender."""
     return {
-        "says": f"{path}: a model, no device and no packet",
+        "says": f"{place}: a model, no device and no packet",
         "device": "none",
         "kind": "model",
         "mtu": 65535,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self, TypeVar
 
+from zclab import situation
 from zclab.errors import InputError
 
 NOISE_SLICE_NS = 10_000_000  # the slice length that `noise` is given for
@@ -29,11 +30,13 @@ class Truth:
         byte_ns: ns per byte on top.
         overhead_ns: machine time of a slice besides warm-up and timed part.
         gains: gain over `send` in percent of requests/s, by arm. A name may be an arm
-            (`send_zc`), a path and an arm (`veth/send_zc`) or a point and an arm; the
+            (`send_zc`), a path and an arm (`veth/send_zc`), a path in a situation
+            and an arm (`veth+mtu=1500/send_zc`) or a point and an arm; the
             more specific one counts. An arm with options that no name spells out has
             the gain of its mode. All others have 0.
-        copied: share of the notifications that say copied, by path (`veth`) or path
-            and arm; None: this kernel does not say. All others have 0.
+        copied: share of the notifications that say copied, by path (`veth`), in a
+            situation or not, or path and arm; None: this kernel does not say. All
+            others have 0.
         noise: standard deviation of the log cost of a 10 ms slice. It shrinks with the
             root of the slice's length, but not below `noise_floor`.
         noise_floor: likewise; what longer slices do not average away.
@@ -88,7 +91,8 @@ class Truth:
     def copied_share(self, arm: str, *, path: str) -> float | None:
         """Return the share of an arm's notifications that say copied; None: unknown."""
         known = dict(self.copied)
-        return _look_up(known, arm, path, "", known.get(path, 0.0))
+        plain = known.get(situation.path_of(path), 0.0)
+        return _look_up(known, arm, path, "", known.get(path, plain))
 
     def cost_ns(
         self, arm: str, io_size_bytes: int, *, path: str = "", point: str = ""
@@ -178,7 +182,7 @@ def _pairs(
 def _look_up(known: Mapping[str, V], arm: str, path: str, point: str, missing: V) -> V:
     """Return the value of the most specific name of an arm that is known."""
     for spelt in (arm, arm.partition(":")[0]):
-        for place in (f"{point}/", f"{path}/", ""):
+        for place in (f"{point}/", f"{path}/", f"{situation.path_of(path)}/", ""):
             if place != "/" and place + spelt in known:
                 return known[place + spelt]
     return missing

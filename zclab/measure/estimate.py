@@ -18,15 +18,21 @@ import pandas as pd
 from zclab import store
 from zclab.errors import DataError
 from zclab.measure import pilot, sweep
+from zclab.measure.target import Target
 from zclab.params import BASELINE, Path, Plan, Point, Protocol, Stop
 from zclab.stop import expected_width
 from zclab.store import Run
 
 # What a slice takes besides its warm-up and its timed part: drain, receiver, answer.
-SLICE_NS = {Path.SINK: 350_000, Path.VETH: 800_000, Path.LO: 800_000}
+SLICE_NS = {
+    Path.SINK: 350_000,
+    Path.VETH: 800_000,
+    Path.LO: 800_000,
+    Path.NIC: 800_000,
+}
 TCP_SLICE_NS = 3_000_000  # a drain waits for an ACK, now and then a delayed one
 SET_UP_S = 1.0
-RENEWAL_S = 0.06  # of one path
+RENEWAL_S = 0.06  # of one place
 
 LOOKED_AT = "a look just now"
 
@@ -83,13 +89,16 @@ class Estimate:
         )
 
 
-def of(plan: Plan, *, look: sweep.Show | None = None) -> Estimate:
+def of(
+    plan: Plan, *, look: sweep.Show | None = None, target: Target | None = None
+) -> Estimate:
     """Return what `plan` will probably take on this host.
 
     Args:
         plan: the plan.
         look: given, points whose spread matters and is unknown are measured for some
             seconds each, on paths of their own, and this is called after every block.
+        target: where the nic path sends.
 
     Raises:
         CapabilityError: it was to look, and io_uring, namespaces or a device are
@@ -99,7 +108,7 @@ def of(plan: Plan, *, look: sweep.Show | None = None) -> Estimate:
     known = _known(plan)
     new = tuple(point for point in plan.points if point.name not in known)
     if look and plan.stop and new:
-        known |= _looked_at(plan, new, look)
+        known |= _looked_at(plan, new, look, target)
     points = tuple(
         _expected(plan, point, known.get(point.name)) for point in plan.points
     )
@@ -113,12 +122,18 @@ def of(plan: Plan, *, look: sweep.Show | None = None) -> Estimate:
 Known = dict[str, tuple[str, pd.DataFrame]]  # by point: where from, and its samples
 
 
-def _looked_at(plan: Plan, points: tuple[Point, ...], look: sweep.Show) -> Known:
+def _looked_at(
+    plan: Plan,
+    points: tuple[Point, ...],
+    look: sweep.Show,
+    target: Target | None,
+) -> Known:
     """Measure each point's least blocks, and keep nothing of it."""
     assert plan.stop
     short = replace(plan, points=points, blocks=plan.stop.least, stop=None)
     with tempfile.TemporaryDirectory() as folder:
-        run = store.load(sweep.take(short, out=FilePath(folder), progress=look))
+        taken = sweep.take(short, out=FilePath(folder), progress=look, target=target)
+        run = store.load(taken)
     return {
         point.name: (LOOKED_AT, run.samples[run.samples["point"] == point.name])
         for point in points
@@ -138,7 +153,7 @@ def _renewals_s(plan: Plan, rounds: int) -> float:
     count = sweep.placement(rounds)
     arms = sum(len(point.arms) for point in plan.points)
     slices_s = arms * (sweep.WARM_UP_NS + plan.warmup_ns) / 1e9
-    return count * (len(plan.paths) * RENEWAL_S + slices_s)
+    return count * (len(plan.places) * RENEWAL_S + slices_s)
 
 
 def _overhead_ns(plan: Plan, point: Point) -> int:

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from zclab.measure.site import Site
-from zclab.params import BASELINE, CONTROL, Path, Plan, Point
+from zclab.params import BASELINE, CONTROL, Plan, Point
 
 CANDIDATES_NS = (1_000_000, 2_000_000, 5_000_000, 10_000_000, 20_000_000)
 DEFAULT_NS = 10_000_000
@@ -28,12 +28,12 @@ SUBMITS_LEAST = 8  # a slice shorter than this many submits times mostly its end
 DEADLINE_S = 60.0
 
 
-def choose(plan: Plan, sites: Mapping[Path, Site]) -> dict[str, int]:
+def choose(plan: Plan, sites: Mapping[str, Site]) -> dict[str, int]:
     """Return the slice length in ns for each point, by its name.
 
     It measures for about a second per point.
     """
-    return {point.name: _of(plan, point, sites[point.path]) for point in plan.points}
+    return {point.name: _of(plan, point, sites[point.place]) for point in plan.points}
 
 
 def _of(plan: Plan, point: Point, site: Site) -> int:

@@ -1,4 +1,4 @@
-"""The process of one path, seen from the sweep: where real packets are sent."""
+"""The process of one place, seen from the sweep: where real packets are sent."""
 
 import json
 import os
@@ -11,16 +11,24 @@ from typing import Any, Self
 
 from zclab import errors
 from zclab.errors import MeasureError
-from zclab.params import Path, Plan, Point
+from zclab.measure.target import Target
+from zclab.params import Plan, Point
 
 SETUP_DEADLINE_S = 60.0
 
 
 class Worker:
-    """Starts the process of one path, and asks it for blocks."""
+    """Starts the process of one place, and asks it for blocks."""
 
-    def __init__(self, plan: Plan, path: Path, cpus: tuple[int, int]) -> None:
-        self.path = path
+    def __init__(
+        self,
+        plan: Plan,
+        place: str,
+        cpus: tuple[int, int],
+        target: Target | None = None,
+    ) -> None:
+        self.place = place
+        self._sender_pid = 0
         self._process = subprocess.Popen(
             # -P: the zclab of this process, not one of the current folder.
             [sys.executable, "-P", "-m", "zclab.measure.worker"],
@@ -31,7 +39,8 @@ class Worker:
         self._send(
             {
                 "plan": plan.to_json(),
-                "path": str(path),
+                "place": place,
+                "target": target and target.to_json(),
                 "cpus": cpus,
                 "parent": os.getpid(),
             }
@@ -45,8 +54,14 @@ class Worker:
             MeasureError: the worker failed.
 
         """
-        facts: dict[str, Any] = self._receive(SETUP_DEADLINE_S)["ready"]
+        answer = self._receive(SETUP_DEADLINE_S)
+        self._sender_pid = answer["pid"]
+        facts: dict[str, Any] = answer["ready"]
         return facts
+
+    def sender_pid(self) -> int:
+        """Return the process that sends, in whose namespaces the place is."""
+        return self._sender_pid
 
     def block(
         self,
@@ -89,15 +104,13 @@ class Worker:
             selector.register(self._process.stdout, selectors.EVENT_READ)
             if not selector.select(deadline_s):
                 raise MeasureError(
-                    f"the worker of path {self.path} gave no answer for "
+                    f"the worker of {self.place} gave no answer for "
                     f"{deadline_s:.0f} s; it was ended"
                 )
         line = self._process.stdout.readline()
         if not line:
             status = self._process.wait()
-            raise MeasureError(
-                f"the worker of path {self.path} ended with status {status}"
-            )
+            raise MeasureError(f"the worker of {self.place} ended with status {status}")
         values: dict[str, Any] = json.loads(line)
         if "error" in values:
             kind: type[Exception] = getattr(errors, values["kind"])
@@ -121,6 +134,6 @@ class Worker:
             self._process.wait()
         if kind is None and self._process.returncode:
             raise MeasureError(
-                f"the worker of path {self.path} ended with status "
+                f"the worker of {self.place} ended with status "
                 f"{self._process.returncode} after its last block"
             )

@@ -1,4 +1,4 @@
-"""A site: where the blocks of one path are taken, by a kernel or by a model.
+"""A site: where the blocks of one place are taken, by a kernel or by a model.
 
 Nothing that needs Linux is loaded before a plan asks for it, so that a synthetic run
 can be taken anywhere.
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 from zclab import synthetic
-from zclab.params import Path, Plan, Point
+from zclab.measure.target import Target
+from zclab.params import Plan, Point
 
 
 class Site(Protocol):
@@ -43,9 +44,9 @@ class Site(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
-    """The sites of a plan, and the facts of the host they are on."""
+    """The sites of a plan by place, and the facts of the host they are on."""
 
-    sites: dict[Path, Site]
+    sites: dict[str, Site]
     host: dict[str, Any]
 
     def host_now(self) -> dict[str, Any]:
@@ -53,19 +54,24 @@ class Ground:
         return _facts(synthetic_run="synthetic" in self.host)
 
 
-def prepare(plan: Plan, stack: ExitStack) -> Ground:
-    """Bring up every path of `plan`; `stack` takes them down again.
+def prepare(plan: Plan, stack: ExitStack, target: Target | None = None) -> Ground:
+    """Bring up every place of `plan`; `stack` takes them down again.
+
+    Args:
+        plan: what will be measured.
+        stack: what it is given back to.
+        target: where the nic path sends.
 
     Raises:
         CapabilityError: io_uring, SEND_ZC, namespaces or a device are missing.
         MeasureError: a worker failed.
 
     """
-    sites: dict[Path, Site] = {}
+    sites: dict[str, Site] = {}
     host = _facts(synthetic_run=plan.synthetic is not None)
-    for path in plan.paths:
-        sites[path] = stack.enter_context(_site(plan, path))
-    facts = {str(path): site.ready() for path, site in sites.items()}
+    for place in plan.places:
+        sites[place] = stack.enter_context(_site(plan, place, target))
+    facts = {place: site.ready() for place, site in sites.items()}
     host["paths"] = facts
     host["sender"] = next(iter(facts.values()))["sender"]
     return Ground(sites=sites, host=host)
@@ -81,10 +87,10 @@ def _facts(*, synthetic_run: bool) -> dict[str, Any]:
     return host.facts()
 
 
-def _site(plan: Plan, path: Path) -> Site:
+def _site(plan: Plan, place: str, target: Target | None) -> Site:
     if plan.synthetic:
-        return synthetic.Lab(plan, path)
+        return synthetic.Lab(plan, place)
     from zclab.measure import host  # noqa: PLC0415 - needs Linux
     from zclab.measure.process import Worker  # noqa: PLC0415 - likewise
 
-    return Worker(plan, path, host.cpus())
+    return Worker(plan, place, host.cpus(), target)

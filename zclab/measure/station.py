@@ -1,4 +1,4 @@
-"""A station: all arms of all points of one path, ready to send."""
+"""A station: all arms of all points of one place, ready to send."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -12,9 +12,10 @@ from zclab import options as opts
 from zclab.errors import CapabilityError, InputError, MeasureError, errno_name
 from zclab.measure import host, namespace
 from zclab.measure.flow import Flow
-from zclab.measure.path import Route, up
+from zclab.measure.path import Route, packet_taps, up
+from zclab.measure.target import Target
 from zclab.options import Options
-from zclab.params import BASELINE, Mode, Path, Plan, Point, Protocol, arm_mode
+from zclab.params import BASELINE, Mode, Plan, Point, Protocol, arm_mode
 from zclab.uring import probe
 from zclab.uring.receiver import Receiver, Tally
 from zclab.uring.ring import LATENCY_FLOORS_NS, Counts, Ring, RingSetup
@@ -67,33 +68,42 @@ class Arm:
         return requests
 
 
-def _up(path: Path, families: set[int]) -> Route:
-    """Build the path; whatever the kernel refuses of it is a missing capability."""
+def _up(points: tuple[Point, ...], target: Target | None) -> Route:
+    """Build the place of points; what the kernel refuses is a missing capability."""
+    first, families = points[0], {point.family for point in points}
     try:
-        return up(path, families)
+        return up(first.path, families, first.situation, target)
     except (NetlinkError, OSError) as error:
-        raise CapabilityError(f"path {path} cannot be built here: {error}") from None
+        raise CapabilityError(f"{first.place} cannot be built here: {error}") from None
 
 
 class Station:
-    """The arms of one path: sockets, rings, buffers and the receiver are set up.
+    """The arms of one place: sockets, rings, buffers and the receiver are set up.
 
     Args:
         plan: what is measured.
-        path: the path; its points of the plan are made ready.
+        place: the place; its points of the plan are made ready.
         cpus: (sender's CPU, receiver's CPU).
+        target: where the nic path sends.
 
     Raises:
-        CapabilityError: the path, a mode or an option cannot be had here.
+        CapabilityError: the place, a mode or an option cannot be had here.
         SendError: a ring or a registration was refused.
 
     """
 
-    def __init__(self, plan: Plan, path: Path, cpus: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        place: str,
+        cpus: tuple[int, int],
+        target: Target | None = None,
+    ) -> None:
         self.plan = plan
         self.cpus = cpus
-        self.points = tuple(point for point in plan.points if point.path is path)
-        self.route = _up(path, {point.family for point in self.points})
+        self.target = target
+        self.points = tuple(point for point in plan.points if point.place == place)
+        self.route = _up(self.points, target)
         self.report_usage = plan.report_usage and probe.support().report_usage
         self._all_cpus = os.sched_getaffinity(0)
         self._closers: list[Callable[[], None]] = []
@@ -226,7 +236,7 @@ class Station:
             report_usage=self.report_usage,
             address=flows[0].address if arm.options.addressed else b"",
             cork_option=flows[0].cork,
-            where=f"over {arm.point.protocol} on {arm.point.path}",
+            where=f"over {arm.point.protocol} on {arm.point.place}",
         )
 
     def _facts(self) -> dict[str, Any]:
@@ -284,8 +294,13 @@ class Station:
         tally_before, softirq_before = self._tally(arm), host.softirq_ns(self.cpus)
         usage_before = self.receiver.usage() if self.receiver else None
         self._pin(arm.cpus)
+        device_before = self.route.counters()
         counts = arm.send(warmup_ns=self.plan.warmup_ns, budget_ns=slice_ns)
         drops = self._settle(arm, counts, drops_before, tally_before)
+        device = {
+            f"device_{name}": count - device_before[name]
+            for name, count in self.route.counters().items()
+        }
         usage = self.receiver.usage() if self.receiver else None
         tally, softirq = self._tally(arm) - tally_before, host.softirq_ns(self.cpus)
         self._check_payload(arm, tally)
@@ -327,6 +342,8 @@ class Station:
             ),
             "corrupt": tally.corrupt if arm.options.verify else None,
             "disordered": tally.disordered if arm.options.verify else None,
+            "packet_taps": packet_taps(),
+            **device,
         }
 
     def _tally(self, arm: Arm) -> Tally:

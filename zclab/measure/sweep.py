@@ -12,6 +12,7 @@ from zclab import store, synthetic
 from zclab.errors import InputError
 from zclab.measure import pilot, site
 from zclab.measure.site import Ground
+from zclab.measure.target import Target
 from zclab.params import LEAST_BLOCKS, Plan, Point
 from zclab.stop import Allocation
 
@@ -51,6 +52,7 @@ def take(
     *,
     out: FilePath | None = None,
     progress: Show | None = None,
+    target: Target | None = None,
 ) -> FilePath:
     """Execute `plan`, seal the run and return its folder.
 
@@ -61,6 +63,7 @@ def take(
         plan: what to measure.
         out: folder in which the run's folder is made; data/runs by default.
         progress: called after every block.
+        target: where the nic path sends; kept out of the run.
 
     Raises:
         CapabilityError: io_uring, SEND_ZC, namespaces or a device are missing.
@@ -71,7 +74,7 @@ def take(
     if out is not None and out.exists() and not out.is_dir():
         raise InputError(f"{out} is not a folder; name one with --out")
     with ExitStack() as stack:
-        ground = site.prepare(plan, stack)
+        ground = site.prepare(plan, stack, target)
         field = _Field.of(plan, ground, {})
         field.warm_up()
         journal = stack.enter_context(
@@ -88,7 +91,11 @@ def take(
 
 
 def resume(
-    folder: FilePath, *, plan: Plan | None = None, progress: Show | None = None
+    folder: FilePath,
+    *,
+    plan: Plan | None = None,
+    progress: Show | None = None,
+    target: Target | None = None,
 ) -> FilePath:
     """Continue an interrupted run where it ended, seal it and return its folder.
 
@@ -96,6 +103,7 @@ def resume(
         folder: the run.
         plan: what it should be a run of; None for whatever its plan says.
         progress: called after every block.
+        target: where the nic path sends.
 
     Raises:
         InputError: the run is complete, of another plan, or was taken elsewhere: the
@@ -107,7 +115,7 @@ def resume(
     """
     stored = store.resumable(folder, plan)
     with ExitStack() as stack:
-        ground = site.prepare(stored, stack)
+        ground = site.prepare(stored, stack, target)
         journal = stack.enter_context(store.Journal.reopen(folder, ground.host))
         field = _Field.of(stored, ground, journal.slices)
         field.warm_up()
@@ -141,17 +149,17 @@ class _Field:
             self.block(point, 0)
 
     def renew(self) -> None:
-        """Begin a new placement on every path, and touch each point once."""
+        """Begin a new placement at every place, and touch each point once."""
         for here in self.ground.sites.values():
             here.renew()
         for point in self.plan.points:
-            self.ground.sites[point.path].block(
+            self.ground.sites[point.place].block(
                 point, list(point.arms), -1, WARM_UP_NS, 30.0
             )
 
     def block(self, point: Point, number: int) -> list[dict[str, Any]]:
         """Return the samples of one block, with the machine time that it took."""
-        site = self.ground.sites[point.path]
+        site = self.ground.sites[point.place]
         slice_ns = self.slices[point.name]
         # A bound that only a stuck worker exceeds.
         slices_s = len(point.arms) * (slice_ns + self.plan.warmup_ns) / 1e9

@@ -1,6 +1,6 @@
-"""The process that owns one path and sends on it, one block per request.
+"""The process that owns one place and sends on it, one block per request.
 
-It talks JSON lines: the plan of its path comes first on stdin, then one request
+It talks JSON lines: the plan of its place comes first on stdin, then one request
 per block; each is answered by one line on stdout. When stdin ends or the parent
 dies, it ends, and its namespaces with it.
 
@@ -22,7 +22,8 @@ from zclab.errors import ZclabError
 from zclab.measure import memlock, namespace
 from zclab.measure.path import packet_taps
 from zclab.measure.station import Station
-from zclab.params import Path, Plan
+from zclab.measure.target import Target
+from zclab.params import Plan
 
 AGAIN = 64  # exit status of a placement that makes room for the next
 
@@ -61,10 +62,11 @@ def _place(request: dict[str, Any]) -> bool:
     _raise_memlock(plan)
     host_taps = packet_taps()
     namespace.enter()
-    path = Path(request["path"])
-    station = Station(plan, path, tuple(request["cpus"]))
+    target = Target.from_json(request["target"])
+    station = Station(plan, request["place"], tuple(request["cpus"]), target)
     points = {point.name: point for point in station.points}
-    _answer({"ready": station.facts | {"host_packet_taps": host_taps}})
+    facts = station.facts | {"host_packet_taps": host_taps}
+    _answer({"ready": facts, "pid": os.getpid()})
     try:
         for line in sys.stdin:
             request = json.loads(line)

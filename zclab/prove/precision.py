@@ -91,7 +91,7 @@ def _one_after_the_other(point: Point, seconds: float) -> float:
     order = [str(BASELINE), str(ARM)]
     costs: dict[str, list[float]] = {arm: [] for arm in order}
     with ExitStack() as stack:
-        here = site.prepare(plan, stack).sites[point.path]
+        here = site.prepare(plan, stack).sites[point.place]
         for number in range(max(1, round(seconds / len(order)))):
             samples = here.block(point, order, number, PEER_SLICE_NS, DEADLINE_S)
             for arm, ns in sweep.costs(samples).items():

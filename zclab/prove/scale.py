@@ -204,7 +204,7 @@ def tables(plan: Plan) -> Iterator[Any]:
             1,
             plan.seed + number,
             io_size_bytes=point.io_size_bytes,
-            path=str(point.path),
+            path=point.place,
         )[0]
         for number, point in enumerate(plan.points)
     ]

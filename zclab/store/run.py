@@ -161,7 +161,7 @@ def _arrays(table: Any, names: Sequence[str], rows: int) -> dict[str, Any]:
         if name in table.column_names:
             values = table.column(name)
         else:
-            values = pa.chunked_array([pa.nulls(rows, arrow_schema().field(name).type)])
+            values = _before(name, rows)
         column = schema.STORED[name]
         if column.kind == "str":
             found[name] = _categories(values)
@@ -172,6 +172,16 @@ def _arrays(table: Any, names: Sequence[str], rows: int) -> dict[str, Any]:
         else:
             found[name] = _numbers(values)
     return found
+
+
+def _before(name: str, rows: int) -> Any:
+    """Return a column that came later than the run, as an older run has it."""
+    kind = arrow_schema().field(name).type
+    before = schema.STORED[name].before
+    if before is None:
+        return pa.chunked_array([pa.nulls(rows, kind)])
+    codes = pa.array(np.zeros(rows, dtype=np.int32))
+    return pa.chunked_array([pa.DictionaryArray.from_arrays(codes, [before])])
 
 
 def _numbers(values: Any) -> Any:

@@ -1,0 +1,186 @@
+"""A route: a path that is up, with its facts, and how to open flows on it."""
+
+import socket
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyroute2 import IPRoute
+
+from zclab import situation as situations
+from zclab.errors import CapabilityError, InputError
+from zclab.measure.flow import AF, Flow
+from zclab.measure.namespace import PeerNetwork
+from zclab.measure.path import device, sink, tap, veth
+from zclab.measure.path.address import FAR, LOOPBACK
+from zclab.measure.target import Target
+from zclab.params import BASELINE, Path, Point, Protocol, arm_mode
+
+RCVBUF_BYTES = 4 << 20  # as the selftests' receiver or more; capped by rmem_max
+UDP_SINK_PORT = 8000  # the tools' default; nobody listens behind a sink
+
+
+@dataclass(slots=True, kw_only=True)
+class Route:
+    """A path that is up.
+
+    Attributes:
+        device: the device by which packets leave.
+        facts: what bears on zerocopy about it.
+        destination: where packets go, by IP version.
+        live: whether a socket of this host takes the data.
+        peer: the namespace in which it does; None for this one.
+
+    """
+
+    path: Path
+    device: str
+    facts: dict[str, Any]
+    destination: dict[int, str]
+    live: bool
+    peer: PeerNetwork | None = None
+    held: list[Any] = field(default_factory=list)
+
+    def open(self, point: Point, arm: str = BASELINE) -> Flow:
+        """Return a new flow for one arm of `point`, with the arm's socket options.
+
+        Raises:
+            CapabilityError: the kernel refuses one of them.
+
+        """
+        family = point.family
+        if not self.live:
+            flow = Flow(family=family, protocol=point.protocol)
+            flow.aim(self.destination[family], UDP_SINK_PORT)
+        elif point.protocol is Protocol.UDP:
+            receiving = self._receiving_socket(family, socket.SOCK_DGRAM)
+            flow = Flow(family=family, protocol=point.protocol, receiving=receiving)
+            flow.aim(self.destination[family], receiving.getsockname()[1])
+        else:
+            flow = Flow(family=family, protocol=point.protocol)
+        flow.prepare(arm_mode(arm), point.options(arm))
+        if point.protocol is Protocol.TCP:
+            self._connect_tcp(flow)
+        elif not point.options(arm).addressed:
+            flow.connect()
+        return flow
+
+    def counters(self) -> dict[str, int]:
+        """Return what the device has counted so far, by name."""
+        return device.counters(self.device)
+
+    def _receiving_socket(self, family: int, kind: socket.SocketKind) -> socket.socket:
+        """Return a socket bound on the receiving side, port chosen by the kernel."""
+        if self.peer:
+            with self.peer.entered():
+                receiving = socket.socket(AF[family], kind)
+        else:
+            receiving = socket.socket(AF[family], kind)
+        receiving.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RCVBUF_BYTES)
+        receiving.bind((self.destination[family], 0))
+        return receiving
+
+    def _connect_tcp(self, flow: Flow) -> None:
+        with self._receiving_socket(flow.family, socket.SOCK_STREAM) as listening:
+            listening.listen(1)
+            flow.aim(self.destination[flow.family], listening.getsockname()[1])
+            flow.connect()
+            flow.receiving, _ = listening.accept()
+
+
+def up(
+    path: Path,
+    families: set[int],
+    situation: str = "",
+    target: Target | None = None,
+) -> Route:
+    """Build `path` for IP versions in the current network namespace and return it.
+
+    Must run inside `namespace.enter()`, or it would change the host's network.
+
+    Args:
+        path: which one.
+        families: IP versions that it is for.
+        situation: what is done to it on purpose, in its one spelling.
+        target: where the nic path sends; None for all others.
+
+    Raises:
+        CapabilityError: the kernel has none of the devices the path can use, or
+            refuses what the situation asks for.
+
+    """
+    words = situations.facts(situation)
+    undone = words.keys() - {"mtu", "tap"}
+    if undone:
+        raise CapabilityError(f"situation {min(undone)} cannot be made here yet")
+    mtu = int(words.get("mtu", device.MTU))
+    with IPRoute() as network:
+        network.link("set", index=1, state="up")  # lo is always number 1
+        if path is Path.LO:
+            route = _loopback(network, mtu if words else 0)
+        elif path is Path.SINK:
+            route = _sink(network, families, mtu)
+        elif path is Path.VETH:
+            route = _veth(network, families, mtu)
+        else:
+            raise InputError("path nic is not built in a namespace; name a device")
+        if "tap" in words:
+            route.held.append(tap.opened(route.device))
+        route.facts |= device.facts(network, route.device)
+        route.facts["situation"] = situation
+    return route
+
+
+def _loopback(network: IPRoute, mtu: int) -> Route:
+    if mtu:
+        network.link("set", index=1, mtu=mtu)
+    return Route(
+        path=Path.LO,
+        device="lo",
+        destination=LOOPBACK,
+        live=True,
+        facts={
+            "says": "lo: loopback with a live receiver",
+            "leaves_out": "any device: the packet is queued for the receiver at once",
+            "destination": "own",
+            "drops": None,
+            "live": True,
+        },
+    )
+
+
+def _sink(network: IPRoute, families: set[int], mtu: int) -> Route:
+    made = sink.add(network, families, mtu)
+    return Route(
+        path=Path.SINK,
+        device=made.device,
+        destination=FAR,
+        live=False,
+        facts={
+            "rung": made.rung,
+            "says": made.says,
+            "leaves_out": made.leaves_out,
+            "destination": "neighbour",
+            "drops": "device",
+            "live": False,
+        },
+    )
+
+
+def _veth(network: IPRoute, families: set[int], mtu: int) -> Route:
+    name, peer = veth.add(network, families, mtu)
+    return Route(
+        path=Path.VETH,
+        device=name,
+        destination=FAR,
+        live=True,
+        peer=peer,
+        facts={
+            "says": "veth: the peer device is in a second namespace with a live "
+            "receiver",
+            "leaves_out": "a wire and a device's interrupt: the packet is received in "
+            "softirq on the sender's CPU",
+            "destination": "neighbour",
+            "drops": None,
+            "live": True,
+        },
+    )
