@@ -3,12 +3,11 @@
 Any fact may be absent: it is then left out of the tables, and never guessed.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from zclab import store
 from zclab.params import IP_HEADER_BYTES, UDP_MAX_BYTES
 from zclab.store import Run
 
@@ -17,13 +16,30 @@ UDP_HEADER_BYTES = 8
 # Where a fact is found in host-before.json, its name in tables, and why it is shown.
 MACHINE: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("kernel", "release"), "kernel", "SEND_ZC changed in 6.1, 6.2, 6.10 and 6.12"),
+    (
+        ("kernel", "cmdline"),
+        "boot parameters",
+        "of those that bear on a measurement; no others are kept",
+    ),
     (("machine",), "architecture", "cost of a copy and of a system call"),
     (("cpu", "model"), "CPU", "cost of a copy and of a system call"),
     (("cpu", "online"), "CPUs online", "with one, sender and receiver share it"),
+    (("cgroup", "cpu_limit"), "CPU quota", "beyond it everything is held up"),
     (("cpu", "smt"), "SMT active", "a busy sibling takes part of the core"),
     (("cpu", "governor"), "governor", "a clock that moves widens every interval"),
+    (("cpu", "boost"), "boost", "a clock that heat may lower at any time"),
+    (("cpu", "caches"), "caches", "whether what is sent over and over fits one"),
+    (("numa", "nodes"), "NUMA nodes", "memory of another node is farther away"),
     (("hypervisor",), "hypervisor", "stolen time; in a guest no hardware counters"),
+    (("container",), "container", "a host of its own has other limits"),
     (("memory_bytes",), "memory", ""),
+    (("page_bytes",), "page", "a registered buffer is pinned page by page"),
+    (("thp", "enabled"), "huge pages", "fewer fragments in each packet"),
+    (
+        ("iommu", "groups"),
+        "IOMMU groups",
+        "if any, a card maps each packet, and zerocopy each of its pages",
+    ),
     (("clocksource",), "clock source", "what reading the clock costs"),
     (("load_1m",), "load before", "other work on the machine"),
     (
@@ -54,9 +70,7 @@ SOFTWARE: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("sender", "report_usage"), "REPORT_USAGE", "asks the kernel if it copied"),
 )
 
-# These differ whenever one looks twice; what they tell is in the warnings of a run.
-RESTLESS = ("load_1m", "steal_ticks", "uptime_s")
-
+_IN_BYTES = ("bytes", "memory", "mem_max", "mem_default")
 PATH_COLUMNS = ("device", "kind", "mtu", "qdisc", "receiver", "packet_taps")
 
 
@@ -76,9 +90,13 @@ def readable(name: str, value: Any) -> str:
         return "yes" if value not in (False, "0") else "no"
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
+    if isinstance(value, Mapping):
+        return ", ".join(
+            f"{key} {readable('bytes', each)}" for key, each in value.items()
+        )
     if name == "memlock_bytes" and value == -1:
         return "unlimited"
-    if isinstance(value, int) and name.endswith(("bytes", "memory", "mem_max")):
+    if isinstance(value, int) and name.endswith(_IN_BYTES):
         return _bytes_text(value)
     return str(value)
 
@@ -95,6 +113,11 @@ def machine(run: Run) -> pd.DataFrame:
     return _table(run.host, MACHINE)
 
 
+def peer(run: Run) -> pd.DataFrame:
+    """Return the facts of the host that received, likewise; empty without one."""
+    return _table(lookup(run.host, "peer") or {}, MACHINE)
+
+
 def software(run: Run) -> pd.DataFrame:
     """Return what measured: fact, value, why it bears on the result."""
     return _table(run.host, SOFTWARE)
@@ -106,7 +129,7 @@ def _table(
     rows = [
         {"fact": name, "value": readable(keys[-1], value), "why it matters": why}
         for keys, name, why in wanted
-        if (value := lookup(host, *keys)) is not None
+        if (value := lookup(host, *keys)) not in (None, [], {})
     ]
     return pd.DataFrame(rows, columns=["fact", "value", "why it matters"])
 
@@ -149,41 +172,3 @@ def paths(run: Run) -> pd.DataFrame:
 
 def _none(key: str) -> Any:
     return 0 if key == "packet_taps" else "none"
-
-
-def changed(run: Run) -> pd.DataFrame:
-    """Return the facts that differ during or after the run: fact, before, after.
-
-    `before` is as the first sitting began. `after` is what the fact was later, in the
-    order of time where it was several things. Empty also for a run that was killed in
-    its only sitting: it has no second snapshot.
-    """
-    before, *later = _snapshots(run)
-    rows = []
-    for name, value in before.items():
-        seen = [str(value)]
-        for snapshot in later:
-            if name in snapshot and str(snapshot[name]) != seen[-1]:
-                seen.append(str(snapshot[name]))
-        if name not in RESTLESS and len(seen) > 1:
-            after = ", then ".join(seen[1:])
-            rows.append({"fact": name, "before": seen[0], "after": after})
-    frame = pd.DataFrame(rows, columns=["fact", "before", "after"])
-    return frame.sort_values("fact", ignore_index=True)
-
-
-def _snapshots(run: Run) -> list[dict[str, Any]]:
-    """Return the host's facts at the start of each sitting and after the last."""
-    found = list(store.hosts(run.folder))
-    after = run.folder / store.HOST_AFTER
-    if after.is_file():
-        found.append(store.read_json(after))
-    return [dict(_flat(facts)) for facts in found]
-
-
-def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in facts.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

@@ -11,7 +11,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 from nbconvert import HTMLExporter
 
-from zclab.explain import claims, facts, joined, prediction, published, readable, table
+from zclab.explain import (
+    capture,
+    claims,
+    facts,
+    joined,
+    prediction,
+    published,
+    readable,
+    table,
+)
 from zclab.params import Path as PacketPath
 from zclab.publish import mail
 from zclab.store import Run
@@ -84,7 +93,11 @@ def _host_facts(run: Run) -> dict[str, Any]:
         "software": facts.software(run),
         "mitigations": facts.mitigations(run),
         "path_facts": facts.paths(run),
-        "changed": facts.changed(run),
+        "peer": facts.peer(run),
+        "changed": capture.changed(run),
+        "counted": capture.counted(run),
+        "found": capture.findings(run),
+        "looked": capture.scope(run),
     }
 
 
