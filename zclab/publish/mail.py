@@ -19,7 +19,7 @@ import pandas as pd
 from zclab import options as opts
 from zclab import planfile
 from zclab.errors import InputError
-from zclab.explain import claims, joined, published, table
+from zclab.explain import capture, claims, joined, published, table
 from zclab.explain.facts import lookup
 from zclab.params import BASELINE, CONTROL, TABLE_MODES, Plan
 from zclab.store import Run
@@ -242,7 +242,7 @@ def _cpu(run: Run) -> list[str]:
 def _paths(run: Run) -> dict[str, dict[str, Any]]:
     """Return the recorded facts of the paths, those of the plan first."""
     found = lookup(run.host, "paths") or {}
-    names = dict.fromkeys([*map(str, run.plan.paths), *found])
+    names = dict.fromkeys([*run.plan.places, *found])
     return {name: found[name] for name in names if isinstance(found.get(name), dict)}
 
 
@@ -397,9 +397,10 @@ def _delivered(shares: pd.Series) -> str:
 
 
 def _warnings(run: Run, frame: pd.DataFrame) -> Iterator[list[str]]:
-    """Yield the warnings of the run and of its rows, each text once."""
+    """Yield the warnings of run and rows, and what changed meanwhile, each once."""
     texts = [
         *run.warnings,
+        *capture.findings(run),
         *(f"{text} ({few(names)})" for text, names in table.warnings(frame)),
     ]
     if texts:
