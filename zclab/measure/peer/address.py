@@ -35,8 +35,8 @@ def endpoint(text: str, *, what: str) -> Endpoint:
     """
     host, port = text, ""
     if text.startswith("["):
-        host, _, rest = text[1:].partition("]")
-        if rest and not rest.startswith(":"):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
             raise InputError(f"{what}: {text!r} is not [ADDRESS]:PORT")
         port, given = rest[1:], bool(rest)
     elif text.count(":") == 1:

@@ -4,6 +4,7 @@ from typing import Any
 
 from pyroute2 import IPRoute
 
+from zclab import hostfacts
 from zclab.errors import InputError
 from zclab.measure import host
 from zclab.measure.peer.address import IPAddress
@@ -52,17 +53,26 @@ def counters(device: str) -> dict[str, int]:
 
 
 class Facts:
-    """The facts of this host, and of the device of an address."""
+    """The facts of this host, and of the device of an address, on the house's schema.
+
+    What software this is needs a program to be run (git), and a peer runs none while
+    it serves: so that is asked once, here.
+    """
 
     def __init__(self, address: IPAddress, cpu: int | None) -> None:
         self.device = device_of(address)
-        self._fixed = {"receiver_cpu": cpu}
+        self._receiver = {"receiver": "process", "receiver_cpu": cpu}
+        self._software = host.facts()["software"]
 
     def __call__(self) -> dict[str, Any]:
         """Return them as they are now; JSON values, neither addresses nor names."""
-        return {
-            **self._fixed,
-            "host": host.facts(),
-            "device": {"device": self.device},
-            "counters": counters(self.device),
+        found = {
+            **host.facts(without={"software"}),
+            "software": self._software,
+            "device": {
+                "device": self.device,
+                **self._receiver,
+                "statistics": counters(self.device),
+            },
         }
+        return hostfacts.public(found)

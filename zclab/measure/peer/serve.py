@@ -273,7 +273,7 @@ class Peer:
             if wire.connection.fileno() in ready:
                 wire.read()
             if wire.ended:
-                self._end(held, "it closed the connection")
+                self._end(held, "its connection ended")
                 return
             if ready & {opened.fileno() for opened in held.session.awaited}:
                 held.session.accept()
