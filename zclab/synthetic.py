@@ -198,6 +198,10 @@ class Lab:
             report_usage=self._plan.report_usage,
         )
 
+    def look(self) -> dict[str, Any]:
+        """Return the same again: a model does not change."""
+        return self.ready()
+
     def block(
         self,
         point: Point,

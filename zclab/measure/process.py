@@ -59,6 +59,17 @@ class Worker:
         facts: dict[str, Any] = answer["ready"]
         return facts
 
+    def look(self) -> dict[str, Any]:
+        """Return the facts of the place as they are now.
+
+        Raises:
+            MeasureError: the worker failed.
+
+        """
+        self._send({"look": True})
+        facts: dict[str, Any] = self._receive(SETUP_DEADLINE_S)["look"]
+        return facts
+
     def sender_pid(self) -> int:
         """Return the process that sends, in whose namespaces the place is."""
         return self._sender_pid

@@ -4,11 +4,12 @@ Nothing that needs Linux is loaded before a plan asks for it, so that a syntheti
 can be taken anywhere.
 """
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
-from zclab import synthetic
+from zclab import hostfacts, synthetic
+from zclab.errors import MeasureError
 from zclab.measure.target import Target
 from zclab.params import Plan, Point
 
@@ -18,6 +19,9 @@ class Site(Protocol):
 
     def ready(self) -> dict[str, Any]:
         """Wait until the path is up; return its facts."""
+
+    def look(self) -> dict[str, Any]:
+        """Return its facts as they are now."""
 
     def block(
         self,
@@ -50,8 +54,19 @@ class Ground:
     host: dict[str, Any]
 
     def host_now(self) -> dict[str, Any]:
-        """Return the host's facts again."""
-        return _facts(synthetic_run="synthetic" in self.host)
+        """Return the facts of the host and of the places again.
+
+        Those of a place that does not answer any more are left out: all its samples
+        are there.
+        """
+        host = _facts(synthetic_run="synthetic" in self.host)
+        found: dict[str, dict[str, Any]] = {}
+        for place, site in self.sites.items():
+            with suppress(MeasureError):
+                found[place] = site.look()
+                if "packet_taps" in host:
+                    found[place]["host_packet_taps"] = host["packet_taps"] or 0
+        return _with_places(host, found)
 
 
 def prepare(plan: Plan, stack: ExitStack, target: Target | None = None) -> Ground:
@@ -72,9 +87,24 @@ def prepare(plan: Plan, stack: ExitStack, target: Target | None = None) -> Groun
     for place in plan.places:
         sites[place] = stack.enter_context(_site(plan, place, target))
     facts = {place: site.ready() for place, site in sites.items()}
-    host["paths"] = facts
-    host["sender"] = next(iter(facts.values()))["sender"]
-    return Ground(sites=sites, host=host)
+    return Ground(sites=sites, host=_with_places(host, facts))
+
+
+def _with_places(
+    host: dict[str, Any], places: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """Return a host's facts with those of its places, and of the peer of one."""
+    peers = [facts["peer"] for facts in places.values() if facts.get("peer")]
+    paths = {
+        place: {name: facts[name] for name in facts if name != "peer"}
+        for place, facts in places.items()
+    }
+    found = {**host, "paths": paths}
+    if paths:
+        found["sender"] = next(iter(paths.values()))["sender"]
+    if peers:
+        found["peer"] = peers[0]
+    return hostfacts.public(found)
 
 
 def _facts(*, synthetic_run: bool) -> dict[str, Any]:

@@ -239,6 +239,10 @@ class Station:
             where=f"over {arm.point.protocol} on {arm.point.place}",
         )
 
+    def look(self) -> dict[str, Any]:
+        """Return the facts of the place as they are now."""
+        return self.facts | self.route.look()
+
     def _facts(self) -> dict[str, Any]:
         arms = [arm for arms in self.arms.values() for arm in arms.values()]
         ring = next(iter(self._rings.values())) if self._rings else None

@@ -72,6 +72,9 @@ def _place(request: dict[str, Any]) -> bool:
             request = json.loads(line)
             if "renew" in request:
                 return True
+            if "look" in request:
+                _answer({"look": station.look()})
+                continue
             point = points[request["point"]]
             samples = station.block(
                 point, request["order"], request["block"], request["slice_ns"]

@@ -64,6 +64,11 @@ class Route:
             flow.connect()
         return flow
 
+    def look(self) -> dict[str, Any]:
+        """Return the facts again, those of the device as they are now."""
+        with IPRoute() as network:
+            return self.facts | device.facts(network, self.device)
+
     def counters(self) -> dict[str, int]:
         """Return what the device has counted so far, by name."""
         return device.counters(self.device)
