@@ -111,7 +111,7 @@ def _blocks(run: Run) -> pd.DataFrame:
         frames.append(
             long.assign(
                 point=point.name,
-                path=str(point.path),
+                path=point.place,
                 group=_group(point),
                 io_size_bytes=point.io_size_bytes,
             )
@@ -121,7 +121,7 @@ def _blocks(run: Run) -> pd.DataFrame:
 
 def _group(point: Any) -> str:
     return (
-        f"{point.path}\n{point.protocol.upper()}/IPv{point.family}, batch {point.batch}"
+        f"{point.place}\n{point.protocol.upper()}/IPv{point.family}, batch {point.batch}"
         + (f"\n{opts.spell(point.given)}" if point.given else "")
     )
 

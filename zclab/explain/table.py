@@ -111,8 +111,9 @@ def _pivot(  # noqa: PLR0917 - columns of one frame
 def summary(run: Run) -> pd.DataFrame:
     """Return one row per point and arm, in the order of the plan.
 
-    Columns: point, path, protocol, family, io_size_bytes, batch, given (options that
-    all arms of the point share), arm, mode, n (blocks); ns_per_request, ns_low,
+    Columns: point, path (in a situation its place, `sink+mtu=1500`), situation,
+    protocol, family, io_size_bytes, batch, given (options that all arms of the point
+    share), arm, mode, n (blocks); ns_per_request, ns_low,
     ns_high (ns); requests_per_s; gain_percent, gain_low, gain_high (percent, paired
     within the block, NaN for the baseline);
     saved_ns, saved_low, saved_high (ns, likewise); floor_percent (the noise floor of
@@ -151,6 +152,7 @@ def _point_rows(point: Point, ns: pd.DataFrame) -> Iterator[dict[str, Any]]:
         found = _compare(ns, arm, floor)
         yield {
             **point.factors,
+            "path": point.place,
             "given": opts.spell(point.given),
             "arm": arm,
             "mode": str(arm_mode(arm)),
@@ -383,7 +385,7 @@ def _ranged(texts: Sequence[str]) -> str:
 
 
 def where(row: pd.Series) -> str:
-    """Return path, protocol, family, batch and options of a row of `summary`."""
+    """Return place, protocol, family, batch and options of a row of `summary`."""
     given = f", {row['given']}" if row["given"] else ""
     return (
         f"{row['path']}, {row['protocol'].upper()}/IPv{row['family']}, "
@@ -662,7 +664,7 @@ def compact(frame: pd.DataFrame, path: str) -> pd.DataFrame:
 
     Args:
         frame: what `summary` returned.
-        path: name of the path.
+        path: name of the path, or of the place.
 
     """
     frame = frame[frame["path"] == path]
