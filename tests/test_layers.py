@@ -19,6 +19,7 @@ GROUND = frozenset(
         "params",
         "planfile",
         "plans",
+        "preflight",
         "presets",
         "schema",
         "situation",

@@ -8,10 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from zclab.params import IP_HEADER_BYTES, UDP_MAX_BYTES
+from zclab.params import UDP_MAX_BYTES
+from zclab.preflight import unfragmented_bytes
 from zclab.store import Run
-
-UDP_HEADER_BYTES = 8
 
 # Where a fact is found in host-before.json, its name in tables, and why it is shown.
 MACHINE: tuple[tuple[tuple[str, ...], str, str], ...] = (
@@ -142,15 +141,6 @@ def mitigations(run: Run) -> dict[str, str]:
         for name, text in found.items()
         if str(text) not in ("Not affected", "")
     }
-
-
-def unfragmented_bytes(mtu: int, family: int) -> int:
-    """Return the largest UDP payload that one packet carries; a larger one is copied.
-
-    Source: __ip_append_data, __ip6_append_data: zerocopy needs length plus header to
-    fit the MTU, unless UDP_SEGMENT is used.
-    """
-    return mtu - IP_HEADER_BYTES[family] - UDP_HEADER_BYTES
 
 
 def paths(run: Run) -> pd.DataFrame:

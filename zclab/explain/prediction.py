@@ -1,112 +1,125 @@
-"""What must the kernel copy? Predicted from the path, then confronted with the run.
+"""What must the kernel copy? Predicted by the rules, then confronted with the run.
 
-The prediction uses nothing that was measured: only the point and the facts of its
-device. Where it and the notifications disagree, one of the two is wrong, and that is
-a finding.
+The prediction (`zclab.preflight`) uses nothing that was measured: only the point and
+the facts of its device. Where it and the notifications disagree, one of the two is
+wrong, and that is a finding.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
+from zclab import preflight
 from zclab.explain import table
-from zclab.explain.facts import lookup, unfragmented_bytes
-from zclab.params import BASELINE, CONTROL, Path, Point, Protocol
+from zclab.explain.facts import lookup
+from zclab.params import Point
+from zclab.preflight import Prediction
 from zclab.store import Run
-
-DELIVERED = (
-    "the packet reaches a socket of this host: skb_orphan_frags_rx() copies it, "
-    "or a slow reader could hold the sender's pages for ever"
-)
-TAPPED = "a packet tap sees the packet: dev_queue_xmit_nit() copies it"
-NO_SG = "the device lacks scatter-gather: the payload is copied when appended"
-NO_CHECKSUM = "the device lacks checksum offload: the payload is copied to be summed"
-FRAGMENTED = (
-    "more than one MTU: __ip_append_data() copies what has to be fragmented "
-    "({size} B > {limit} B)"
-)
-GATHERED = (
-    "a corked datagram is appended to: without UDP_SEGMENT its checksum is made while "
-    "copying (__ip_append_data)"
-)
-NOTHING = "one packet, no tap, and the device drops it: nothing has to copy"
-UNKNOWN = "the facts of the device were not recorded"
 
 AGREES = "as predicted"
 CONTRADICTS = "NOT as predicted"
+UNREADABLE = "the flag cannot tell"  # over TCP, where requests share a packet buffer
 NOT_TOLD = "-"
 
-
-def predict(point: Point, device: Mapping[str, Any]) -> tuple[bool | None, str]:
-    """Return whether the kernel must copy the payload of a point, and why.
-
-    Source: net/core/dev.c, net/core/skbuff.c, net/ipv4/ip_output.c and
-    net/ipv6/ip6_output.c; Documentation/networking/msg_zerocopy.rst.
-
-    Args:
-        point: the point.
-        device: the recorded facts of its path; may be empty.
-
-    """
-    if point.path is not Path.SINK:
-        return True, DELIVERED
-    if not device:
-        return None, UNKNOWN
-    reasons = {
-        TAPPED: bool(device.get("packet_taps")),
-        NO_SG: lookup(device, "features", "scatter-gather") is False,
-        NO_CHECKSUM: lookup(device, "features", "tx-checksumming") is False,
-    }
-    mtu = device.get("mtu")
-    if point.protocol is Protocol.UDP and isinstance(mtu, int):
-        limit = unfragmented_bytes(mtu, point.family)
-        options = point.options(BASELINE)
-        size = options.segment or point.io_size_bytes
-        reasons[FRAGMENTED.format(size=size, limit=limit)] = size > limit
-        reasons[GATHERED] = options.cork or options.more > 1
-    for reason, holds in reasons.items():
-        if holds:
-            return True, reason
-    return False, NOTHING
+COLUMNS = (
+    "path",
+    "protocol",
+    "family",
+    "io_size_bytes",
+    "batch",
+    "arms",
+    "predicted",
+    "observed",
+    "verdict",
+    "rule",
+    "because",
+)
 
 
 def confront(run: Run, summary: pd.DataFrame) -> pd.DataFrame:
-    """Return prediction and observation side by side, one row per point of `summary`.
+    """Return prediction and observation side by side.
 
-    Columns: path, protocol, family, io_size_bytes, batch, predicted, observed (share
-    of notifications that say copied, over all zerocopy arms), verdict, because.
+    One row per point of `summary`; several, where its arms have options that make a
+    difference. Columns: path, protocol, family, io_size_bytes, batch, arms (empty for
+    all), predicted (a word), observed (share of notifications that say copied, over
+    these arms), verdict, rule (its id), because.
     """
-    rows = []
-    devices = lookup(run.host, "paths") or {}
+    paths = lookup(run.host, "paths") or {}
+    release = str(lookup(run.host, "kernel", "release") or "")
+    rows: list[dict[str, object]] = []
     for point in run.plan.points:
         mine = summary[summary["point"] == point.name]
-        if mine.empty:
-            continue
-        copied, because = predict(point, devices.get(str(point.path), {}))
-        zerocopy = mine[~mine["arm"].isin([str(BASELINE), CONTROL])]
-        observed = zerocopy["copied_share"].dropna()
-        rows.append(
-            {
-                "path": str(point.path),
-                "protocol": str(point.protocol),
-                "family": point.family,
-                "io_size_bytes": point.io_size_bytes,
-                "batch": point.batch,
-                "predicted": {True: "copied", False: "zerocopy", None: "?"}[copied],
-                "observed": table.shares_text(observed),
-                "verdict": _verdict(copied, observed),
-                "because": because,
-            }
-        )
-    return pd.DataFrame(rows)
+        found = preflight.by_prediction(point, paths, release)
+        alone = len(found) == 1
+        for said, arms in found.items():
+            rows += _rows(point, mine, said, arms, release=release, alone=alone)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _verdict(copied: bool | None, shares: pd.Series) -> str:
-    if copied is None or shares.empty:
+def _rows(
+    point: Point,
+    mine: pd.DataFrame,
+    said: Prediction,
+    arms: Sequence[str],
+    *,
+    release: str,
+    alone: bool,
+) -> Iterator[dict[str, object]]:
+    rows = mine[mine["arm"].isin(arms)]
+    if rows.empty:
+        return
+    shares = rows["copied_share"].dropna()
+    readable = not any(
+        preflight.over_reports(point.protocol, release, point.options(arm))
+        for arm in arms
+    )
+    yield {
+        "path": point.place,
+        "protocol": str(point.protocol),
+        "family": point.family,
+        "io_size_bytes": point.io_size_bytes,
+        "batch": point.batch,
+        "arms": "" if alone else ", ".join(arms),
+        "predicted": said.word,
+        "observed": table.shares_text(shares),
+        "verdict": verdict(said, shares, readable=readable),
+        "rule": said.rule.id,
+        "because": said.because,
+    }
+
+
+def verdict(said: Prediction, shares: pd.Series, *, readable: bool = True) -> str:
+    """Return whether copied shares are as predicted, in a word.
+
+    Args:
+        said: the prediction.
+        shares: copied shares of the arms that it is about, from 0 to 1.
+        readable: whether a share below 1 means what it says; not over TCP since 6.10
+            (`preflight.over_reports`).
+
+    """
+    if shares.empty or (said.copied is None and said.works is not False):
         return NOT_TOLD
-    if copied:
-        agrees = bool(shares.min() >= table.COPIED_FROM)
-    else:
-        agrees = bool(shares.max() <= table.ZEROCOPY_BELOW)
-    return AGREES if agrees else CONTRADICTS
+    low, high = float(shares.min()), float(shares.max())
+    if said.works is False:  # what is refused has no notification that counts
+        return CONTRADICTS
+    if said.copied:
+        return AGREES if low >= table.COPIED_FROM else CONTRADICTS
+    if high <= table.ZEROCOPY_BELOW:
+        return AGREES
+    if readable or high >= table.COPIED_FROM:
+        return CONTRADICTS
+    return UNREADABLE
+
+
+def contradictions(run: Run, summary: pd.DataFrame) -> list[str]:
+    """Return a sentence for each row of `confront` that is not as predicted."""
+    rows = confront(run, summary)
+    return [
+        f"{row['path']}, {str(row['protocol']).upper()}/IPv{row['family']}, "
+        f"{row['io_size_bytes']} B, batch {row['batch']}"
+        f"{', ' * bool(row['arms'])}{row['arms']}: predicted {row['predicted']} "
+        f"({row['rule']}: {row['because']}), but {row['observed']} of the "
+        "notifications say copied"
+        for _, row in rows[rows["verdict"] == CONTRADICTS].iterrows()
+    ]

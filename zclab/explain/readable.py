@@ -170,7 +170,10 @@ def _claim(frame: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def confronted(run: Run, summary: pd.DataFrame) -> pd.DataFrame:
-    """Return the predicted and the observed copied share; like sizes share a row."""
+    """Return the predicted and the observed copied share; like sizes share a row.
+
+    A column `modes` is there where a point's modes differ in what is predicted of them.
+    """
     frame = prediction.confront(run, summary)
     alike = [name for name in frame.columns if name != "io_size_bytes"]
     sizes = (
@@ -182,9 +185,11 @@ def confronted(run: Run, summary: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             **_point(sizes),
+            **({"modes": sizes["arms"].to_list()} if sizes["arms"].any() else {}),
             "predicted": sizes["predicted"].to_list(),
             "copied": sizes["observed"].to_list(),
             "verdict": sizes["verdict"].to_list(),
+            "rule": sizes["rule"].to_list(),
             "predicted because": sizes["because"].to_list(),
         }
     )

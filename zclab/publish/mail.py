@@ -19,7 +19,15 @@ import pandas as pd
 from zclab import options as opts
 from zclab import planfile
 from zclab.errors import InputError
-from zclab.explain import capture, claims, joined, published, table
+from zclab.explain import (
+    capture,
+    claims,
+    joined,
+    onset,
+    prediction,
+    published,
+    table,
+)
 from zclab.explain.facts import lookup
 from zclab.params import BASELINE, CONTROL, TABLE_MODES, Plan
 from zclab.store import Run
@@ -63,6 +71,7 @@ def render(run: Run, report_id: str) -> str:
                 *claims.as_a_whole(frame),
             ]
         ),
+        *_unforeseen(run, frame),
         _system(run),
         *_tables(frame),
         *_warnings(run, frame),
@@ -170,6 +179,19 @@ def _words(run: Run) -> list[str]:
         "from a registered buffer. Gains are requests/s over send, [95% interval]. "
         "Copied: notifications with IORING_NOTIF_USAGE_ZC_COPIED." + drops
     )
+
+
+def _unforeseen(run: Run, frame: pd.DataFrame) -> Iterator[list[str]]:
+    """Yield what contradicts the rules of copying, and shares that changed meanwhile.
+
+    A contradiction is a finding, so none of them is left out.
+    """
+    texts = [
+        *prediction.contradictions(run, frame),
+        *onset.sentences(run, onset.NAMED_AT_MOST),
+    ]
+    if texts:
+        yield ["Not as predicted (rules: docs/paths.md):", *_bullets(texts)]
 
 
 def _copied_word(path: object, shares: pd.Series) -> str:

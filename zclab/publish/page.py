@@ -16,6 +16,7 @@ from zclab.explain import (
     claims,
     facts,
     joined,
+    onset,
     prediction,
     published,
     readable,
@@ -55,7 +56,6 @@ def index(
     """
     summary = table.summary(run)
     compared = claims.compared(summary)
-    confronted = prediction.confront(run, summary)
     found = [str(path) for path in PacketPath if (summary["path"] == path).any()]
     return _render(
         "index.html.jinja",
@@ -78,7 +78,8 @@ def index(
         stopped=readable.stopped(run),
         no_mail=mail.no_mail(run.id) if mail.synthetic(run) else "",
         prediction=readable.confronted(run, summary),
-        contradictions=int((confronted["verdict"] == prediction.CONTRADICTS).sum()),
+        contradictions=prediction.contradictions(run, summary),
+        onsets=onset.sentences(run),
         notebooks=[(name, TITLES.get(name, "")) for name in notebooks],
         lore=claims.LORE,
         **_host_facts(run),
