@@ -515,6 +515,8 @@ def _measure(run: Run) -> str:
     point = plan.points[0]
     sizes = ",".join(str(point.io_size_bytes) for point in plan.points)
     given = f"--options {opts.spell(point.given)} " if point.given else ""
+    if point.situation:
+        given = f"--with {point.situation} {given}"
     modes = ",".join(point.modes)
     if len(modes) > COLUMNS // 2:  # so that a line can be broken
         modes = f'"{", ".join(point.modes)}"'

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 from nbconvert import HTMLExporter
 
+from zclab import situation as situations
 from zclab.explain import (
     capture,
     claims,
@@ -22,7 +23,6 @@ from zclab.explain import (
     readable,
     table,
 )
-from zclab.params import Path as PacketPath
 from zclab.publish import mail
 from zclab.store import Run
 
@@ -32,6 +32,7 @@ PATHS = {
     "veth": "a pair of devices, the far one in its own network namespace with a "
     "live receiver",
     "lo": "loopback with a live receiver",
+    "nic": "a device of this host, and what is behind it",
 }
 
 TITLES = {
@@ -56,7 +57,6 @@ def index(
     """
     summary = table.summary(run)
     compared = claims.compared(summary)
-    found = [str(path) for path in PacketPath if (summary["path"] == path).any()]
     return _render(
         "index.html.jinja",
         run=run,
@@ -69,8 +69,13 @@ def index(
         tally=_tally(compared),
         claim_tables=_claim_tables(summary, compared),
         paths=[
-            (path, PATHS[path], list(_groups(summary, path)), _warnings(summary, path))
-            for path in found
+            (
+                path,
+                _meaning(path),
+                list(_groups(summary, path)),
+                _warnings(summary, path),
+            )
+            for path in _places(summary)
         ],
         figure=lambda name: inline_svg(figures / f"{name}.svg", name),
         n=_blocks_range(run),
@@ -84,6 +89,22 @@ def index(
         lore=claims.LORE,
         **_host_facts(run),
     )
+
+
+def _places(summary: pd.DataFrame) -> list[str]:
+    """Return what was measured on, path by path, plain ones before situations."""
+    order = list(PATHS)
+    return sorted(
+        dict.fromkeys(summary["path"]),
+        key=lambda place: (order.index(situations.path_of(place)), "+" in place),
+    )
+
+
+def _meaning(place: str) -> str:
+    """Return what a place is, its situation word by word."""
+    path, *words = place.split("+")
+    said = (situations.WORDS[word.partition("=")[0]].says for word in words)
+    return "; ".join((PATHS[path], *said))
 
 
 def _host_facts(run: Run) -> dict[str, Any]:
