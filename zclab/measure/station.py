@@ -9,10 +9,18 @@ from typing import Any
 from pyroute2.netlink.exceptions import NetlinkError
 
 from zclab import options as opts
-from zclab.errors import CapabilityError, InputError, MeasureError, errno_name
+from zclab.errors import (
+    CapabilityError,
+    InputError,
+    MeasureError,
+    SendError,
+    errno_name,
+)
 from zclab.measure import host, namespace
 from zclab.measure.flow import Flow
 from zclab.measure.path import Route, packet_taps, up
+from zclab.measure.peer.client import RemoteReceiver
+from zclab.measure.peer.inlets import connect
 from zclab.measure.target import Target
 from zclab.options import Options
 from zclab.params import BASELINE, Mode, Plan, Point, Protocol, arm_mode
@@ -51,9 +59,10 @@ class Arm:
             return any(Mode(name).fixed for name in opts.weights(self.options.mix))
         return self.mode.fixed
 
-    def drops(self) -> int:
-        """Return datagrams dropped at its receiving sockets so far."""
-        return sum(flow.drops() for flow in self.flows)
+    @property
+    def unit(self) -> int:
+        """Bytes of a verified unit; 0: none is verified."""
+        return unit_bytes(self.options, self.point.io_size_bytes)
 
     def datagrams(self, requests: int) -> int | None:
         """Return the UDP datagrams that so many requests made; None over TCP."""
@@ -154,11 +163,16 @@ class Station:
         for mode in sorted(modes):
             probe.mode(mode)
 
-    def _start_receiver(self, arms: list[Arm]) -> Receiver | None:
+    def _start_receiver(self, arms: list[Arm]) -> Receiver | RemoteReceiver | None:
+        if self.target and self.target.peer:
+            flows = [
+                (flow, arm.unit, arm.options) for arm in arms for flow in arm.flows
+            ]
+            return connect(flows, self.target)
         if not self.route.live:
             return None
         sockets = [
-            (flow.receiving.fileno(), unit_bytes(arm.options, arm.point.io_size_bytes))
+            (flow.receiving.fileno(), arm.unit)
             for arm in arms
             for flow in arm.flows
             if flow.receiving
@@ -241,17 +255,26 @@ class Station:
 
     def look(self) -> dict[str, Any]:
         """Return the facts of the place as they are now."""
-        return self.facts | self.route.look()
+        found = self.facts | self.route.look()
+        if isinstance(self.receiver, RemoteReceiver):
+            found["peer"] = self.receiver.facts()
+        return found
 
     def _facts(self) -> dict[str, Any]:
         arms = [arm for arms in self.arms.values() for arm in arms.values()]
         ring = next(iter(self._rings.values())) if self._rings else None
         sending, receiving = self.cpus
-        return {
-            **self.route.facts,
-            "sender_cpu": sending,
+        receiver: dict[str, Any] = {
             "receiver": "process" if self.receiver else None,
             "receiver_cpu": receiving if self.receiver else None,
+        }
+        if isinstance(self.receiver, RemoteReceiver):
+            peer = self.receiver.facts()
+            receiver = {"receiver": "peer", "receiver_cpu": None, "peer": peer}
+        return {
+            **self.route.facts,
+            **receiver,
+            "sender_cpu": sending,
             "sender": {
                 "ring_flags": list(ring.facts.setup_flags) if ring else [],
                 "sq_entries": ring.facts.sq_entries if ring else 0,
@@ -293,20 +316,19 @@ class Station:
     def _sample(
         self, arm: Arm, block: int, position: int, slice_ns: int
     ) -> dict[str, Any]:
-        assert arm.send
-        drops_before = arm.drops()
-        tally_before, softirq_before = self._tally(arm), host.softirq_ns(self.cpus)
+        drops_before, tally_before = self._drops(arm), self._tally(arm)
         usage_before = self.receiver.usage() if self.receiver else None
+        softirq_before = self._softirq_ns()
         self._pin(arm.cpus)
         device_before = self.route.counters()
-        counts = arm.send(warmup_ns=self.plan.warmup_ns, budget_ns=slice_ns)
+        counts = self._send(arm, slice_ns)
         drops = self._settle(arm, counts, drops_before, tally_before)
         device = {
             f"device_{name}": count - device_before[name]
             for name, count in self.route.counters().items()
         }
         usage = self.receiver.usage() if self.receiver else None
-        tally, softirq = self._tally(arm) - tally_before, host.softirq_ns(self.cpus)
+        tally, softirq = self._tally(arm) - tally_before, self._softirq_ns()
         self._check_payload(arm, tally)
         live, udp = self.receiver is not None, arm.point.protocol is Protocol.UDP
         known = self.report_usage and arm.options.report_usage
@@ -350,6 +372,33 @@ class Station:
             **device,
         }
 
+    def _send(self, arm: Arm, slice_ns: int) -> Counts:
+        """Send one slice; where that fails as the peer is gone, say so."""
+        assert arm.send
+        try:
+            return arm.send(warmup_ns=self.plan.warmup_ns, budget_ns=slice_ns)
+        except SendError:
+            if isinstance(self.receiver, RemoteReceiver):
+                self.receiver.usage()
+            raise
+
+    def _softirq_ns(self) -> tuple[int, ...]:
+        """Return the softirq time of the sender's CPU, and on the receiver's side.
+
+        A peer's is that of all its CPUs, as its card spreads packets over them; it is
+        of the moment when its usage was asked for.
+        """
+        sender, receiver = host.softirq_ns(self.cpus)
+        if isinstance(self.receiver, RemoteReceiver):
+            receiver = self.receiver.softirq_ns
+        return sender, receiver
+
+    def _drops(self, arm: Arm) -> int:
+        """Return datagrams dropped at an arm's receiving sockets so far."""
+        if isinstance(self.receiver, RemoteReceiver):
+            return sum(self.receiver.drops(index) for index in arm.indices)
+        return sum(flow.drops() for flow in arm.flows)
+
     def _tally(self, arm: Arm) -> Tally:
         found = Tally()
         if self.receiver:
@@ -374,7 +423,7 @@ class Station:
             size = max(1, size * counts["requests"] // datagrams)
 
         def lost() -> int:
-            return (arm.drops() - drops_before) * size
+            return (self._drops(arm) - drops_before) * size
 
         protocol = arm.point.protocol
         all_there = self.receiver.await_bytes(
@@ -389,7 +438,7 @@ class Station:
                 f"{arm.name} on {arm.point.name}: {counts['sent_total_bytes']} B sent "
                 f"but {now - before.bytes} B received over tcp"
             )
-        return arm.drops() - drops_before
+        return self._drops(arm) - drops_before
 
     def _check_payload(self, arm: Arm, tally: Tally) -> None:
         """Raise MeasureError when verified payload is not what was sent."""

@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NoReturn, Self
 
 from zclab import errors
@@ -192,11 +193,9 @@ class RemoteReceiver:
         return found
 
     def close(self) -> None:
-        """End the session; the peer closes what it opened, and says so."""
-        try:
+        """End the session; the peer closes what it opened, or is gone anyway."""
+        with self._connection, suppress(MeasureError):
             self._ask({"ask": "bye"}, "bye")
-        finally:
-            self._connection.close()
 
     # -- lines ---------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from pyroute2 import IPRoute
 from zclab import hostfacts
 from zclab.errors import InputError
 from zclab.measure import host
+from zclab.measure.path import device
 from zclab.measure.peer.address import IPAddress
 
 # What the device counted, by the names of struct rtnl_link_stats64 (if_link.h).
@@ -44,12 +45,14 @@ def device_of(address: IPAddress) -> str:
     return names[0]
 
 
-def counters(device: str) -> dict[str, int]:
-    """Return what a device counted so far."""
+def _device(name: str) -> dict[str, Any]:
+    """Return what bears on receiving about a device, and what it counted so far."""
     with IPRoute() as network:
-        link = network.get_links(network.link_lookup(ifname=device)[0])[0]
-    found = link.get_attr("IFLA_STATS64") or {}
-    return {name: int(found[name]) for name in COUNTERS if name in found}
+        link = network.get_links(network.link_lookup(ifname=name)[0])[0]
+        found = device.facts(network, name)
+    counted = link.get_attr("IFLA_STATS64") or {}
+    statistics = {name: int(counted[name]) for name in COUNTERS if name in counted}
+    return {**found, "statistics": statistics}
 
 
 class Facts:
@@ -69,10 +72,6 @@ class Facts:
         found = {
             **host.facts(without={"software"}),
             "software": self._software,
-            "device": {
-                "device": self.device,
-                **self._receiver,
-                "statistics": counters(self.device),
-            },
+            "device": {**_device(self.device), **self._receiver},
         }
         return hostfacts.public(found)
