@@ -39,6 +39,7 @@ BELOW: dict[str, frozenset[str]] = {
     "prove": GROUND | {"store", "uring", "measure", "explain"},
     "explain": GROUND | {"store"},
     "publish": GROUND | {"store", "explain"},
+    "doctor": GROUND | {"store", "uring", "measure"},
     "fleet": GROUND | {"store", "measure"},
     "bootstrap": frozenset(),
 }
