@@ -181,6 +181,8 @@ def test_memory_devices_and_policy_are_read(tmp_path):
             "proc/self/net/packet": "sk RefCnt Type Proto\n"
             "1 3 3 0003 2\n1 3 3 88cc 2\n",
             "proc/9/comm": "irqbalance\n",
+            "sys/kernel/tracing/enabled_functions": "udp_sendmsg (1) R\n",
+            "sys/kernel/tracing/current_tracer": "nop\n",
         },
     )
 
@@ -194,6 +196,7 @@ def test_memory_devices_and_policy_are_read(tmp_path):
     assert found["lsm"] == ["capability", "apparmor"]
     assert found["packet_taps"] == 1
     assert found["irqbalance"] is True
+    assert found["tracing"] == {"functions": 1, "tracer": "nop"}
 
 
 @pytest.mark.parametrize(

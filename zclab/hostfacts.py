@@ -184,6 +184,15 @@ def _host() -> Iterator[Fact]:
             "(/proc/net/packet)",
             _HAND,
         ),
+        (
+            "tracing.functions",
+            "int",
+            "1",
+            "kernel functions that are hooked (enabled_functions of tracefs, where "
+            "that is mounted): a hook in the send path costs every request",
+            _HAND,
+        ),
+        ("tracing.tracer", "text", "1", "current_tracer of tracefs", _HAND),
         ("irqbalance", "bool", "1", "whether irqbalance runs and moves IRQs", _HAND),
         ("clocksource", "text", "1", "what the kernel reads the time from", _HAND),
         ("load_1m", "float", "1", "load average over a minute", _ALWAYS),

@@ -20,6 +20,7 @@ from zclab.uring import probe
 
 # What bears on zerocopy or on the noise of a measurement of it.
 SYSCTLS = (
+    "kernel.bpf_stats_enabled",
     "kernel.io_uring_disabled",
     "kernel.nmi_watchdog",
     "kernel.numa_balancing",
@@ -479,6 +480,21 @@ def _packet_taps(tree: Tree) -> int | None:
     return sum(line.split()[3] == "0003" for line in text.splitlines()[1:])
 
 
+def _tracing(tree: Tree) -> dict[str, Any]:
+    """Return what hooks kernel functions, as far as tracefs is mounted and readable.
+
+    Source: Documentation/trace/ftrace.rst (enabled_functions, current_tracer).
+    """
+    for here in ("sys/kernel/tracing", "sys/kernel/debug/tracing"):
+        hooked = tree.text(f"{here}/enabled_functions")
+        if hooked is not None:
+            return {
+                "functions": len(hooked.splitlines()),
+                "tracer": tree.text(f"{here}/current_tracer"),
+            }
+    return {"functions": None, "tracer": None}
+
+
 def _irqbalance(tree: Tree) -> bool | None:
     found = [
         tree.text(f"proc/{pid}/comm") for pid in tree.names("proc") if pid.isdigit()
@@ -527,6 +543,7 @@ _COLLECTORS: dict[str, Callable[[Tree], Any]] = {
     "lsm": _lsm,
     "cgroup": _cgroup,
     "packet_taps": _packet_taps,
+    "tracing": _tracing,
     "irqbalance": _irqbalance,
     "software": _software,
     "load_1m": lambda tree: round(os.getloadavg()[0], 2),
