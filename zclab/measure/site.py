@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 from zclab import hostfacts, synthetic
 from zclab.errors import MeasureError
 from zclab.measure.target import Target
-from zclab.params import Plan, Point
+from zclab.params import Path, Plan, Point
 
 
 class Site(Protocol):
@@ -78,11 +78,17 @@ def prepare(plan: Plan, stack: ExitStack, target: Target | None = None) -> Groun
         target: where the nic path sends.
 
     Raises:
-        CapabilityError: io_uring, SEND_ZC, namespaces or a device are missing.
+        CapabilityError: io_uring, SEND_ZC, namespaces or a device are missing, or the
+            target does not answer.
+        InputError: the target is missing, or nothing may be sent to it.
         MeasureError: a worker failed.
 
     """
     sites: dict[str, Site] = {}
+    if plan.synthetic is None and (target or str(Path.NIC) in plan.places):
+        from zclab.measure.path import nic  # noqa: PLC0415 - needs Linux
+
+        target = nic.greet(plan, target)
     host = _facts(synthetic_run=plan.synthetic is not None)
     for place in plan.places:
         sites[place] = stack.enter_context(_site(plan, place, target))
@@ -123,4 +129,9 @@ def _site(plan: Plan, place: str, target: Target | None) -> Site:
     from zclab.measure import host  # noqa: PLC0415 - needs Linux
     from zclab.measure.process import Worker  # noqa: PLC0415 - likewise
 
-    return Worker(plan, place, host.cpus(), target)
+    if target is None or place != Path.NIC:
+        return Worker(plan, place, host.cpus())
+    from zclab.measure.throttle import Throttled  # noqa: PLC0415 - it is a site itself
+
+    worker = Worker(plan, place, host.cpus(), target)
+    return Throttled(worker, target, plan.warmup_ns)

@@ -23,7 +23,7 @@ from zclab.measure import memlock, namespace
 from zclab.measure.path import packet_taps
 from zclab.measure.station import Station
 from zclab.measure.target import Target
-from zclab.params import Plan
+from zclab.params import Path, Plan
 
 AGAIN = 64  # exit status of a placement that makes room for the next
 
@@ -61,7 +61,8 @@ def _place(request: dict[str, Any]) -> bool:
     plan = Plan.from_json(request["plan"])
     _raise_memlock(plan)
     host_taps = packet_taps()
-    namespace.enter()
+    if request["place"] != Path.NIC:  # which is a device of the host itself
+        namespace.enter()
     target = Target.from_json(request["target"])
     station = Station(plan, request["place"], tuple(request["cpus"]), target)
     points = {point.name: point for point in station.points}
