@@ -3,6 +3,7 @@
 All of it is asked of the kernel: the netlink family and the ioctl of ethtool (both
 through pyroute2), and sysfs. What a driver does not tell is left out, never guessed. No
 hardware address, no serial number and no place on the bus is read.
+"""
 
 import ctypes
 import fcntl
