@@ -7,12 +7,22 @@ from types import FrameType
 import typer
 from typer.models import CommandInfo
 
-from zclab.cli import doctor, house, measure, peer, report, tools
+from zclab.cli import doctor, house, measure, peer, preflight, report, tools
 from zclab.cli.app import app
 from zclab.cli.terminal import say
 from zclab.errors import EXIT_FAILURE, EXIT_INPUT, EXIT_STOPPED, ZclabError
 
-__all__ = ["app", "doctor", "house", "main", "measure", "peer", "report", "tools"]
+__all__ = [
+    "app",
+    "doctor",
+    "house",
+    "main",
+    "measure",
+    "peer",
+    "preflight",
+    "report",
+    "tools",
+]
 
 # typer brings its own copy of click from 0.20 on, so the class is reached through
 # the one name that all its versions export.

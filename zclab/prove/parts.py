@@ -12,6 +12,7 @@ from zclab.prove import (
     precision,
     scale,
     seal,
+    situations,
     stopping,
     verdicts,
 )
@@ -73,6 +74,13 @@ PARTS: dict[str, Part] = {
         says="real runs that are killed a hundred times and resumed",
         run=kills.run,
         seconds=300,
+        real=True,
+    ),
+    "situations": Part(
+        says="what the rules predict of copies and refusals, against what the kernel "
+        "does in situations that are made for it",
+        run=situations.run,
+        seconds=30,
         real=True,
     ),
     "seal": Part(

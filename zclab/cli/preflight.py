@@ -1,0 +1,148 @@
+"""preflight: what the kernel will copy or refuse, told before anything is sent."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from zclab.cli.app import PlanFile, Profile, app
+from zclab.cli.terminal import echo_columns
+from zclab.errors import InputError
+
+
+@app.command(epilog="Example: zclab preflight --sizes 1472,1473 --with mtu=1500")
+def preflight(  # noqa: PLR0917 - typer calls it by keyword
+    profile: Profile = "",
+    path: Annotated[str, typer.Option(help="sink, veth or lo.")] = "",
+    protocol: Annotated[str, typer.Option(help="udp or tcp.")] = "",
+    family: Annotated[str, typer.Option(help="4 or 6.")] = "",
+    sizes: Annotated[
+        str, typer.Option(help="Bytes per send, separated by commas.", metavar="LIST")
+    ] = "",
+    modes: Annotated[
+        str,
+        typer.Option(
+            help="Arms, separated by commas, as `zclab measure` takes them.",
+            metavar="LIST",
+        ),
+    ] = "",
+    options: Annotated[
+        str,
+        typer.Option(
+            help="Options that all arms share, as in segment=1400:batch=4.",
+            metavar="NAME=VALUE:...",
+        ),
+    ] = "",
+    batch: Annotated[str, typer.Option(help="Requests per submit, 1 to 512.")] = "",
+    situation: Annotated[
+        str,
+        typer.Option(
+            "--with",
+            help="What is done to the path: mtu=1500, sg=off, tx-checksum=off, tap, "
+            "tun, own-address, peer-drop, rung=...",
+            metavar="LIST",
+        ),
+    ] = "",
+    plan_file: PlanFile = None,
+    facts: Annotated[
+        str,
+        typer.Option(
+            help="Take the facts of a run, by its id or folder, instead of making the "
+            "paths; and its plan, where none is named.",
+            metavar="RUN",
+        ),
+    ] = "",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON for scripts.")
+    ] = False,
+    rules: Annotated[
+        bool, typer.Option("--rules", help="Print the rules as Markdown; end.")
+    ] = False,
+    page: Annotated[
+        bool, typer.Option("--page", help="Print docs/paths.md; end.")
+    ] = False,
+) -> None:
+    """Tell what the kernel will copy or refuse, by which rule, and the cure.
+
+    The paths are made in network namespaces, their facts are read, and they are taken
+    down again; no payload is sent. The points are those of a profile, of your own plan,
+    or of a grid, as `zclab measure` takes them.
+    """
+    from zclab import preflight as rulebook
+    from zclab.cli.measure import plan_of, typed_of
+
+    grid = {
+        "path": path,
+        "protocol": protocol,
+        "family": family,
+        "sizes": sizes,
+        "modes": modes,
+        "options": options,
+        "batch": batch,
+        "with": situation,
+    }
+    if rules or page:
+        _page(whole=page)
+        return
+    named = profile or plan_file or typed_of(grid)
+    if facts:
+        plan, host = _stored(facts)
+        if named:
+            plan = plan_of(profile, plan_file, typed_of(grid), {})
+    else:
+        plan = plan_of(profile, plan_file, typed_of(grid), {})
+        host = _read(plan)
+    told = list(rulebook.of_plan(plan, host))
+    if as_json:
+        typer.echo(json.dumps([one.to_json() for one in told], indent=2))
+        return
+    _print(told)
+
+
+def _page(*, whole: bool) -> None:
+    from zclab import preflight as rulebook
+    from zclab.prove import paths
+
+    typer.echo(paths.markdown() if whole else "\n".join(rulebook.table()), nl=not whole)
+
+
+def _stored(name: str) -> tuple[Any, Mapping[str, Any]]:
+    """Return plan and facts of a run that is there."""
+    from zclab import store
+
+    run = store.load(store.find(name))
+    return run.plan, run.host
+
+
+def _read(plan: Any) -> Mapping[str, Any]:
+    """Make the places of a plan, and return the facts of the host and of each."""
+    from contextlib import ExitStack
+
+    from zclab.measure import site
+
+    if plan.synthetic:
+        raise InputError(
+            f"plan {plan.profile} is synthetic: its copied share is planted, no kernel "
+            "decides; name another plan"
+        )
+    with ExitStack() as stack:
+        return site.prepare(plan, stack).host
+
+
+def _print(told: Sequence[Any]) -> None:
+    arms = any(one.arms for one in told)
+    rows = [("point", *["arms"] * arms, "predicted", "rule", "")]
+    for one in told:
+        said = one.said
+        besides = f"besides: {', '.join(said.besides)}" if said.besides else ""
+        more = "; ".join(filter(None, (said.numbers, besides)))
+        named = [one.arms or "all"] * arms
+        rows.append((one.point.name, *named, said.word, said.rule.id, more))
+    echo_columns(rows)
+    for rule in dict.fromkeys(one.said.rule for one in told):
+        typer.echo(f"{rule.id}: {rule.says}")
+        if rule.function:
+            typer.echo(f"    by {rule.function}")
+        if rule.cure:
+            typer.echo(f"    cure: {rule.cure}")
