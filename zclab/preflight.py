@@ -134,7 +134,7 @@ RULES: dict[str, Rule] = {
             says="a tun or tap device hands packets to a program, and copies before "
             "it queues them; offloads do not change it",
             function="skb_orphan_frags_rx in tun_net_xmit",
-            source="drivers/net/tun.c; measured with and without checksum offload",
+            source="drivers/net/tun.c",
             cure="another device",
         ),
         Rule(
@@ -151,7 +151,7 @@ RULES: dict[str, Rule] = {
             says="generic XDP at the far end makes the packet linear before the "
             "program sees it, even where that drops it",
             function="netif_receive_generic_xdp",
-            source="net/core/dev.c; measured on veth",
+            source="net/core/dev.c; tests/test_kernel_rules.py, on veth",
             cure="take the program off, or attach it in native mode",
         ),
         Rule(
@@ -161,7 +161,7 @@ RULES: dict[str, Rule] = {
             function="__ip_append_data, __ip6_append_data; TCP: validate_xmit_skb, "
             "__skb_linearize",
             source="net/ipv4/ip_output.c; TCP asks for NETIF_F_SG in any case since "
-            "4.17 (sk_setup_caps), measured with MSG_EOR",
+            "4.17 (sk_setup_caps); tests/test_kernel_rules.py",
             cure="ethtool -K DEV sg on",
         ),
         Rule(
@@ -171,7 +171,7 @@ RULES: dict[str, Rule] = {
             function="__ip_append_data, __ip6_append_data (csummode); TCP: "
             "skb_checksum_help",
             source="net/ipv4/ip_output.c, net/core/dev.c; UDP with UDP_SEGMENT too; "
-            "measured",
+            "tests/test_kernel_rules.py",
             cure="ethtool -K DEV tx on",
         ),
         Rule(
@@ -233,7 +233,8 @@ RULES: dict[str, Rule] = {
             says="native XDP at the far end of a veth copies the packet into pages of "
             "its own and reports success: 0 % says nothing here",
             function="veth_convert_skb_to_xdp_buff, skb_pp_cow_data",
-            source="drivers/net/veth.c; measured: 0 % with a live receiver",
+            source="drivers/net/veth.c; tests/test_kernel_rules.py: 0 % with a live "
+            "receiver",
             cure="take the program off, or judge by the time",
         ),
         Rule(
