@@ -3,20 +3,35 @@
 Facts are read back from the kernel after all was set, never assumed.
 """
 
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pyroute2 import Ethtool, IPRoute
+from pyroute2.ethtool.ioctl import NotSupportedError
+
+from zclab.errors import CapabilityError
 
 MTU = 65535  # of every device that zclab makes
 
-FEATURES = (
-    "scatter-gather",
-    "tx-checksumming",
-    "generic-segmentation-offload",
-    "tcp-segmentation-offload",
-    "tx-udp-segmentation",
-)
+# Features by the kernel's names (net/ethtool/common.c); what ethtool(8) calls by one
+# name may be several, of which a device has one or two.
+FEATURES = {
+    "scatter-gather": ("tx-scatter-gather",),
+    "tx-checksumming": (
+        "tx-checksum-ipv4",
+        "tx-checksum-ipv6",
+        "tx-checksum-ip-generic",
+    ),
+    "generic-segmentation-offload": ("tx-generic-segmentation",),
+    "tcp-segmentation-offload": ("tx-tcp-segmentation",),
+    "tx-udp-segmentation": ("tx-udp-segmentation",),
+}
+# Words of a situation that switch a feature off.
+SWITCHES = {"sg": "scatter-gather", "tx-checksum": "tx-checksumming"}
+# Where filters may hang: the two ends of clsact (linux/pkt_sched.h).
+TC_PARENTS = (0xFFFFFFF2, 0xFFFFFFF3)
 ETH_P_ALL = "0003"  # as /proc/net/packet has it
 # Columns of /proc/net/dev.
 COUNTERS = {"tx_packets": 9, "tx_bytes": 8, "tx_dropped": 11}
@@ -38,14 +53,65 @@ def facts(network: IPRoute, name: str) -> dict[str, Any]:
         "qdisc": link.get_attr("IFLA_QDISC"),
         "packet_taps": packet_taps(),
         "features": features(name),
+        "xdp": _has_xdp(link),
+        "tc_programs": _tc_programs(network, index_of(network, name)),
     }
 
 
 def features(name: str) -> dict[str, bool]:
     """Return which of `FEATURES` a device has on; those it does not know left out."""
     with Ethtool() as ethtool:
-        flags = ethtool.get_features(name).offload_flags
-    return {feature: bool(flags[feature]) for feature in FEATURES if feature in flags}
+        known = ethtool.get_features(name).features
+    return {
+        feature: any(known[one].enable for one in names if one in known)
+        for feature, names in FEATURES.items()
+        if known.keys() & set(names)
+    }
+
+
+def switch_off(name: str, words: Sequence[str]) -> None:
+    """Switch features of a device off.
+
+    Args:
+        name: the device.
+        words: of `SWITCHES`.
+
+    Raises:
+        CapabilityError: the device refuses.
+
+    """
+    for word in words:
+        with Ethtool() as ethtool:
+            found = ethtool.get_features(name)
+            for one in FEATURES[SWITCHES[word]]:
+                if one in found.features:
+                    found.features[one].enable = False
+            # Raised also where some were switched and some not: what holds is read.
+            with suppress(NotSupportedError):
+                ethtool.set_features(name, found)
+        if features(name).get(SWITCHES[word], False):
+            raise CapabilityError(
+                f"{word}=off: {name} has {SWITCHES[word]} fixed; use another path"
+            )
+
+
+def _has_xdp(link: Any) -> bool:
+    xdp = link.get_attr("IFLA_XDP")
+    return bool(xdp and xdp.get_attr("IFLA_XDP_ATTACHED"))
+
+
+def _tc_programs(network: IPRoute, index: int) -> int:
+    """Return how many tc filters hang at a device's ingress and egress, by priority.
+
+    Programs that are attached without tc (TCX, Linux 6.6) are not among them: to ask
+    for those takes CAP_NET_ADMIN on the host.
+    """
+    found = {
+        (parent, one["info"] >> 16)
+        for parent in TC_PARENTS
+        for one in network.get_filters(index=index, parent=parent)
+    }
+    return len(found)
 
 
 def packet_taps() -> int:

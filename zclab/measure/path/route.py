@@ -1,17 +1,18 @@
 """A route: a path that is up, with its facts, and how to open flows on it."""
 
 import socket
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pyroute2 import IPRoute
 
 from zclab import situation as situations
-from zclab.errors import CapabilityError, InputError
+from zclab.errors import InputError
 from zclab.measure.flow import AF, Flow
 from zclab.measure.namespace import PeerNetwork
 from zclab.measure.path import device, sink, tap, veth
-from zclab.measure.path.address import FAR, LOOPBACK
+from zclab.measure.path.address import FAR, LOOPBACK, NEAR
 from zclab.measure.target import Target
 from zclab.params import BASELINE, Path, Point, Protocol, arm_mode
 
@@ -28,7 +29,8 @@ class Route:
         facts: what bears on zerocopy about it.
         destination: where packets go, by IP version.
         live: whether a socket of this host takes the data.
-        peer: the namespace in which it does; None for this one.
+        peer: the namespace of the other end; None where there is none.
+        held: what must stay open as long as the path is up.
 
     """
 
@@ -100,7 +102,8 @@ def up(
 ) -> Route:
     """Build `path` for IP versions in the current network namespace and return it.
 
-    Must run inside `namespace.enter()`, or it would change the host's network.
+    All but nic, which is there already, must run inside `namespace.enter()`, or it
+    would change the host's network.
 
     Args:
         path: which one.
@@ -113,79 +116,106 @@ def up(
             refuses what the situation asks for.
 
     """
+    if path is Path.NIC:
+        from zclab.measure.path import nic  # noqa: PLC0415 - it builds on this module
+
+        return nic.up(target, families)
     words = situations.facts(situation)
-    undone = words.keys() - {"mtu", "tap"}
-    if undone:
-        raise CapabilityError(f"situation {min(undone)} cannot be made here yet")
-    mtu = int(words.get("mtu", device.MTU))
     with IPRoute() as network:
         network.link("set", index=1, state="up")  # lo is always number 1
-        if path is Path.LO:
-            route = _loopback(network, mtu if words else 0)
-        elif path is Path.SINK:
-            route = _sink(network, families, mtu)
-        elif path is Path.VETH:
-            route = _veth(network, families, mtu)
-        else:
-            raise InputError("path nic is not built in a namespace; name a device")
+        route = _BUILDERS[path](network, families, words)
+        device.switch_off(
+            route.device, [name for name in device.SWITCHES if name in words]
+        )
         if "tap" in words:
             route.held.append(tap.opened(route.device))
-        route.facts |= device.facts(network, route.device)
-        route.facts["situation"] = situation
+        found = device.facts(network, route.device)
+    route.facts = {**found, **route.facts, "live": route.live, "situation": situation}
     return route
 
 
-def _loopback(network: IPRoute, mtu: int) -> Route:
-    if mtu:
-        network.link("set", index=1, mtu=mtu)
+def _loopback(network: IPRoute, _families: set[int], words: Mapping[str, str]) -> Route:
+    if "mtu" in words:
+        network.link("set", index=1, mtu=int(words["mtu"]))
     return Route(
         path=Path.LO,
         device="lo",
         destination=LOOPBACK,
         live=True,
         facts={
-            "says": "lo: loopback with a live receiver",
-            "leaves_out": "any device: the packet is queued for the receiver at once",
             "destination": "own",
             "drops": None,
-            "live": True,
+            "says": "lo: loopback with a live receiver",
+            "leaves_out": "any device: the packet is queued for the receiver at once, "
+            "on the sender's CPU",
         },
     )
 
 
-def _sink(network: IPRoute, families: set[int], mtu: int) -> Route:
-    made = sink.add(network, families, mtu)
+def _mtu(words: Mapping[str, str]) -> int:
+    return int(words.get("mtu", device.MTU))
+
+
+def _sink(network: IPRoute, families: set[int], words: Mapping[str, str]) -> Route:
+    rung = sink.TUN if "tun" in words else words.get("rung", "")
+    made = sink.add(network, families, _mtu(words), rung)
+    if "own-address" in words:
+        return Route(
+            path=Path.SINK,
+            device="lo",
+            destination=NEAR,
+            live=True,
+            held=made.held,
+            facts={
+                "rung": made.rung,
+                "destination": "own",
+                "drops": None,
+                "says": f"own-address: the destination is that of the sink itself "
+                f"({made.rung}), so the packets go over lo to a live receiver",
+                "leaves_out": "the sink: no packet gets there",
+            },
+        )
     return Route(
         path=Path.SINK,
         device=made.device,
         destination=FAR,
         live=False,
-        facts={
-            "rung": made.rung,
-            "says": made.says,
-            "leaves_out": made.leaves_out,
-            "destination": "neighbour",
-            "drops": "device",
-            "live": False,
-        },
+        held=made.held,
+        facts={"destination": "neighbour", **made.facts},
     )
 
 
-def _veth(network: IPRoute, families: set[int], mtu: int) -> Route:
-    name, peer = veth.add(network, families, mtu)
+def _veth(network: IPRoute, families: set[int], words: Mapping[str, str]) -> Route:
+    pair = veth.add(network, families, _mtu(words))
+    dropped = "peer-drop" in words
+    says, leaves_out = "with a live receiver", "and a device's interrupt"
+    if dropped:
+        by = pair.drop(network, families)
+        says = f"that drops at its ingress, before IP and before any copy ({by})"
+        leaves_out = "and all that a receiver does after ingress"
     return Route(
         path=Path.VETH,
-        device=name,
+        device=pair.device,
         destination=FAR,
-        live=True,
-        peer=peer,
+        live=not dropped,
+        peer=pair.peer,
         facts={
-            "says": "veth: the peer device is in a second namespace with a live "
-            "receiver",
-            "leaves_out": "a wire and a device's interrupt: the packet is received in "
-            "softirq on the sender's CPU",
             "destination": "neighbour",
-            "drops": None,
-            "live": True,
+            "drops": "peer-ingress" if dropped else None,
+            "says": f"veth: the peer device is in a second namespace {says}",
+            "leaves_out": f"a wire {leaves_out}: what arrives is taken in softirq on "
+            "the sender's CPU",
         },
     )
+
+
+def _nic(_: IPRoute, _families: set[int], _words: Mapping[str, str]) -> Route:
+    raise InputError("path nic is not built in a namespace; name a device")
+
+
+_BUILDERS: Mapping[Path, Callable[[IPRoute, set[int], Mapping[str, str]], Route]] = {
+    Path.LO: _loopback,
+    Path.SINK: _sink,
+    Path.VETH: _veth,
+    Path.NIC: _nic,
+}
