@@ -107,7 +107,7 @@ def _tc_programs(network: IPRoute, index: int) -> int:
     for those takes CAP_NET_ADMIN on the host.
     """
     found = {
-        (parent, one["info"] >> 16)
+        (one["parent"], one["info"] >> 16)
         for parent in TC_PARENTS
         for one in network.get_filters(index=index, parent=parent)
     }
