@@ -158,3 +158,13 @@ def test_recorded_adds_up(recorded):
 
     assert (ratios > 0.8).all()
     assert (ratios < 1.2).all()
+
+
+def test_texts():
+    """Buckets that saw nothing are left out; the sum stands beside what was measured."""
+    found = breakdown.texts(made(_copy_from_iter=30, udp_sendmsg=70))
+
+    assert found[""].tolist() == ["copy", "protocol", "sum", "measured"] + [
+        "sum / measured"
+    ]
+    assert found["send"].tolist() == ["300", "700", "1000", "1000", "1.000"]

@@ -7,13 +7,14 @@ from types import FrameType
 import typer
 from typer.models import CommandInfo
 
-from zclab.cli import doctor, house, measure, peer, preflight, report, tools
+from zclab.cli import breakdown, doctor, house, measure, peer, preflight, report, tools
 from zclab.cli.app import app
 from zclab.cli.terminal import say
 from zclab.errors import EXIT_FAILURE, EXIT_INPUT, EXIT_STOPPED, ZclabError
 
 __all__ = [
     "app",
+    "breakdown",
     "doctor",
     "house",
     "main",
@@ -39,6 +40,7 @@ _ORDER = (
     "modes",
     "options",
     "costs",
+    "breakdown",
     "mail",
     "verify",
     "dictionary",

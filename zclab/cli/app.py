@@ -58,6 +58,45 @@ Out = Annotated[
     typer.Option("--out", "-o", help="Folder for the run's folder.", metavar="DIR"),
 ]
 
+# The factors of a grid.
+OnPath = Annotated[str, typer.Option("--path", help="sink, veth, lo or nic.")]
+OverProtocol = Annotated[str, typer.Option("--protocol", help="udp or tcp.")]
+OfFamily = Annotated[str, typer.Option("--family", help="4 or 6.")]
+Sizes = Annotated[
+    str,
+    typer.Option(
+        "--sizes", help="Bytes per send, separated by commas.", metavar="LIST"
+    ),
+]
+Arms = Annotated[
+    str,
+    typer.Option(
+        "--modes",
+        help="Arms, separated by commas: modes, each with options of its own if "
+        "you like, as in send,send_zc_fixed:pages=thp; see `zclab modes`.",
+        metavar="LIST",
+    ),
+]
+SendOptions = Annotated[
+    str,
+    typer.Option(
+        "--options",
+        help="Options that all arms share, as in taskrun=coop:sndbuf=65536; "
+        "see `zclab options`.",
+        metavar="NAME=VALUE:...",
+    ),
+]
+Batch = Annotated[str, typer.Option("--batch", help="Requests per submit, 1 to 512.")]
+With = Annotated[
+    str,
+    typer.Option(
+        "--with",
+        help="What is done to the path: mtu=1500, sg=off, tx-checksum=off, tap, tun, "
+        "own-address, peer-drop, rung=...",
+        metavar="LIST",
+    ),
+]
+
 
 @app.callback(invoke_without_command=True)
 def _start(

@@ -220,7 +220,7 @@ def plan_of(
     if plan_file:
         plan = profiles.from_file(plan_file, seed)
     elif grid:
-        plan = profiles.custom(_points(grid), seed=seed)
+        plan = profiles.custom(points_of(grid), seed=seed)
     else:
         plan = profiles.plan(profile or "quick", seed)
     return profiles.adjusted(
@@ -266,7 +266,7 @@ def plans(
         typer.echo(f"{known}\n    {planfile.describe(known)}")
 
 
-def _points(grid: dict[str, str]) -> Any:
+def points_of(grid: dict[str, str]) -> Any:
     """Return the points of a grid given as text, with the documented defaults."""
     from zclab import options as opts
     from zclab import params

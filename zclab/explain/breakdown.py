@@ -166,3 +166,27 @@ def closure(found: Mapping[str, Any]) -> pd.DataFrame:
         }
         for arm in found["arms"]
     )
+
+
+def texts(found: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the buckets as people read them: rows of text, one column per arm.
+
+    Buckets without a sample are left out. Below them stand the sum, what the clock
+    measured, and the one over the other.
+    """
+    ns = frame(found).pivot_table(index="bucket", columns="arm", values="ns")
+    arms = [arm["arm"] for arm in found["arms"]]
+    rows = [
+        {"": name, **{arm: f"{ns.loc[name, arm]:.0f}" for arm in arms}}
+        for name in BUCKETS
+        if ns.loc[name].sum() > 0
+    ]
+    sums = closure(found).set_index("arm")
+    for name, column, form in (
+        ("sum", "sum_ns", ".0f"),
+        ("measured", "measured_ns", ".0f"),
+        ("sum / measured", "ratio", ".3f"),
+    ):
+        told = {arm: format(sums.loc[arm, column], form) for arm in arms}
+        rows.append({"": name, **told})
+    return pd.DataFrame(rows)
