@@ -233,6 +233,37 @@ def test_the_peer_has_a_table(tmp_path):
     assert facts.peer(samples.make(tmp_path / "b", planned=6)).empty
 
 
+def test_the_mail_has_a_line_of_the_peer(tmp_path):
+    """Kernel, governor and device of the host that received are in the System block."""
+    host = put(HOST, "peer/kernel", {"release": "6.12.3"})
+    host = put(host, "kernel/cmdline", ["mitigations=off"])
+    run = samples.make(tmp_path, plan_points=POINTS, planned=6, host=host)
+
+    text = mail.render(run, REPORT)
+
+    assert "\n  peer    6.12.3, performance, mtu 9000\n" in text
+    assert "in a VM (KVM), mitigations=off\n" in text
+    assert mail.lint(text) == []
+
+
+def test_many_places_leave_room_for_the_rest(tmp_path):
+    """Of more places than lines the last are counted; ring and software stay."""
+    host = copy.deepcopy(samples.HOST)
+    for mtu in range(1500, 1508):
+        host["paths"][f"sink+mtu={mtu}"] = {"kind": "ifb", "mtu": mtu}
+    run = samples.make(tmp_path, plan_points=POINTS, planned=6, host=host)
+
+    text = mail.render(run, REPORT)
+    system = text.partition("System:\n")[2].partition("\n\n")[0].splitlines()
+
+    assert len(system) == mail.SYSTEM_LINES - 1
+    assert [line.split()[0] for line in system] == [
+        "kernel", "cpu", "sink", "sink+mtu=1500", "and", "ring", "zclab"
+    ]  # fmt: skip
+    assert "  and 8 more, see host-before.json" in system
+    assert mail.lint(text) == []
+
+
 def test_stored_runs_have_no_finding(checkout):
     """The runs in the repository were taken on hosts that stayed as they were."""
     for folder in (checkout / "data/runs").iterdir():

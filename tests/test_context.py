@@ -16,7 +16,7 @@ TCP = samples.points(udp=False)
 
 def elsewhere(*keys, value):
     """Return the facts of the tests' host but for one."""
-    host = copy.deepcopy(samples.HOST)
+    host = copy.deepcopy(KNOWN)
     inner = host
     for key in keys[:-1]:
         inner = inner[key]
@@ -33,6 +33,10 @@ CHANGES = [
         "Vulnerable",
         "cpu mitigations spectre_v2 (Mitigation: Retpolines, Vulnerable)",
     ),
+    (("kernel", "cmdline"), ["mitigations=off"], "kernel cmdline ([], ['mit"),
+    (("cpu", "boost"), True, "cpu boost (False, True)"),
+    (("thp", "enabled"), "never", "thp enabled (madvise, never)"),
+    (("cgroup", "cpu_limit"), 2.0, "cgroup cpu_limit (1.5, 2.0)"),
     (("clocksource",), "tsc", "clocksource (kvm-clock, tsc)"),
     (("limits", "memlock_bytes"), -1, "limits memlock_bytes (8388608, -1)"),
     (("software", "commit"), "abc", "software commit (0123"),
@@ -53,12 +57,22 @@ CHANGES = [
 ]
 
 
+# What newer runs tell besides.
+KNOWN = {
+    **samples.HOST,
+    "kernel": {**samples.HOST["kernel"], "cmdline": []},
+    "cpu": {**samples.HOST["cpu"], "boost": False},
+    "thp": {"enabled": "madvise"},
+    "cgroup": {"cpu_limit": 1.5},
+}
+
+
 @pytest.mark.parametrize(("keys", "value", "said"), CHANGES)
 def test_each_fact_is_told(keys, value, said):
     """A fact on which the cost of a request depends is named with both values."""
     other = elsewhere(*keys, value=value)
 
-    found = context.differing([context.of(samples.HOST), context.of(other)])
+    found = context.differing([context.of(KNOWN), context.of(other)])
 
     assert context.told(found).startswith(said)
     assert len(found) == 1
@@ -69,7 +83,7 @@ def test_restless_facts_are_no_context(keys):
     """What differs whenever one looks twice keeps no runs apart."""
     other = elsewhere(*keys, value=77)
 
-    assert context.of(other) == context.of(samples.HOST)
+    assert context.of(other) == context.of(KNOWN)
 
 
 def test_an_unknown_fact_is_no_difference():

@@ -205,16 +205,44 @@ def _copied_word(path: object, shares: pd.Series) -> str:
 
 
 def _system(run: Run) -> list[str]:
-    """Return the block of facts about the host; what was not recorded is left out."""
-    facts = [
-        ("kernel", [*_facts(run, _KERNEL), _guest(run)]),
+    """Return the block of facts about the host; what was not recorded is left out.
+
+    Where there are more places than lines, the last ones are counted.
+    """
+    above = [
+        ("kernel", [*_facts(run, _KERNEL), _guest(run), *_parameters(run)]),
         ("cpu", _cpu(run)),
-        *((name, _path_facts(facts)) for name, facts in _paths(run).items()),
-        ("ring", _ring(run)),
-        ("zclab", _software(run)),
     ]
-    lines = [line for name, found in facts if (line := _line(name, found))]
-    return [SYSTEM, *lines[: SYSTEM_LINES - 1]]
+    below = [("peer", _peer(run)), ("ring", _ring(run)), ("zclab", _software(run))]
+    head, tail = (
+        [line for name, found in facts if (line := _line(name, found))]
+        for facts in (above, below)
+    )
+    places = [
+        line
+        for name, facts in _paths(run).items()
+        if (line := _line(name, _path_facts(facts)))
+    ]
+    room = SYSTEM_LINES - 1 - len(head) - len(tail)
+    if len(places) > room:
+        more = f"  and {len(places) - room + 1} more, see host-before.json"
+        places = [*places[: room - 1], more]
+    return [SYSTEM, *head, *places, *tail]
+
+
+def _parameters(run: Run) -> list[str]:
+    return [str(word) for word in lookup(run.host, "kernel", "cmdline") or ()]
+
+
+def _peer(run: Run) -> list[str]:
+    """Return the facts of the host that received; none where it was this one."""
+    device = lookup(run.host, "peer", "device") or {}
+    found = (
+        lookup(run.host, "peer", "kernel", "release"),
+        lookup(run.host, "peer", "cpu", "model"),
+        lookup(run.host, "peer", "cpu", "governor"),
+    )
+    return [*(str(fact) for fact in found if fact), *_path_facts(device)]
 
 
 def _guest(run: Run) -> str:
@@ -268,11 +296,18 @@ def _paths(run: Run) -> dict[str, dict[str, Any]]:
     return {name: found[name] for name in names if isinstance(found.get(name), dict)}
 
 
+_NAMED = (
+    ("kind", ""),
+    ("firmware", "firmware "),
+    ("link_mbit", "Mbit/s "),
+    ("mtu", "mtu "),
+    ("qdisc", "qdisc "),
+)
+
+
 def _path_facts(path: dict[str, Any]) -> list[str]:
     named = [
-        f"{label}{path[key]}"
-        for key, label in (("kind", ""), ("mtu", "mtu "), ("qdisc", "qdisc "))
-        if path.get(key) is not None
+        f"{label}{path[key]}" for key, label in _NAMED if path.get(key) is not None
     ]
     taps = path.get("packet_taps")
     if taps is not None:
