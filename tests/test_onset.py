@@ -103,6 +103,26 @@ def test_no_change_is_made_up(tmp_path, shares):
     assert onset.found(with_shares(run_of(tmp_path), map(float, shares))) == []
 
 
+def test_arms_that_change_alone(tmp_path):
+    """Where only some arms change they are named; a block later is together."""
+    run = run_of(tmp_path)
+    changed = with_shares(run, [0.0] * 30 + [1.0] * 30)
+    frame = changed.samples
+    other = (frame["arm"] == "send_zc") & (frame["block"] == 30)
+    frame.loc[other, "copied"] = 0
+    alone = frame["arm"] == "send_zc_fixed"
+    steady = frame.assign(
+        copied=frame["copied"].where(~alone, frame["notifications"])
+    ).astype({"copied": "Int64"})
+
+    together = onset.found(changed)
+    single = onset.found(replace(run, samples=steady))
+
+    assert [(one.block, one.arms) for one in together] == [(30, "")] * 2
+    assert [(one.block, one.arms) for one in single] == [(31, "send_zc")] * 2
+    assert " (send_zc) changed" in single[0].sentence
+
+
 def test_tcp_shares_that_waver(tmp_path):
     """Over TCP the flag over-reports: only a share of all, steadily, is a copy."""
     draw = np.random.default_rng(3)

@@ -7,7 +7,7 @@ experiments. Gains over such a run mean little; this module says where to cut it
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -37,6 +37,7 @@ class Onset:
 
     Attributes:
         point: its name.
+        arms: those concerned, separated by commas; empty for all that ask.
         block: the first block that differs.
         seconds: from the first slice of the sitting to the first of that block.
         sitting: of the run; 0 unless it was resumed.
@@ -46,6 +47,7 @@ class Onset:
     """
 
     point: str
+    arms: str
     block: int
     seconds: float
     sitting: int
@@ -69,9 +71,10 @@ class Onset:
     @property
     def sentence(self) -> str:
         """The change in a sentence without a full stop."""
+        arms = f" ({self.arms})" if self.arms else ""
         sitting = f" of sitting {self.sitting}" if self.sitting else ""
         return (
-            f"copied share of {self.point} changed from "
+            f"copied share of {self.point}{arms} changed from "
             f"{table.share_text(self.before)} to {table.share_text(self.after)} at "
             f"block {self.block} ({self.seconds:.1f} s{sitting}): {self.cause}"
         )
@@ -113,25 +116,39 @@ def words(run: Run) -> str:
 def _of(
     point: Point, samples: pd.DataFrame, starts: pd.Series, release: str
 ) -> Iterator[Onset]:
+    """Yield the changes of a point; arms that change together are one change."""
     asking = [arm for arm in point.modes if arm_mode(arm).zerocopy]
-    told = samples[
-        samples["arm"].isin(asking)
-        & (samples["notifications"] > 0)
-        & samples["copied"].notna()
+    told = samples[(samples["notifications"] > 0) & samples["copied"].notna()]
+    changes = [
+        one
+        for arm in asking
+        for one in _of_arm(point, arm, told[told["arm"] == arm], starts, release)
     ]
+    changes.sort(key=lambda one: one.block)
+    while changes:
+        # Within one block the arms come one after the other, so some change a block
+        # later than others.
+        first = changes[0]
+        together = [one for one in changes if one.block <= first.block + 1]
+        changes = changes[len(together) :]
+        arms = dict.fromkeys(one.arms for one in together)
+        yield replace(first, arms="" if len(arms) == len(asking) else ", ".join(arms))
+
+
+def _of_arm(
+    point: Point, arm: str, told: pd.DataFrame, starts: pd.Series, release: str
+) -> Iterator[Onset]:
     if told.empty:
         return
     blocks = _blocks(told)
-    stacked = any(
-        preflight.over_reports(point.protocol, release, point.options(arm))
-        for arm in asking
-    )
+    stacked = preflight.over_reports(point.protocol, release, point.options(arm))
     bounds = (LOW_STACKED, HIGH_STACKED) if stacked else (LOW, HIGH)
     for left, right in pairwise(steady(blocks["share"].tolist(), *bounds)):
         first = left[1]  # blocks between the two are those in which it changed
         row = blocks.iloc[first]
         yield Onset(
             point=point.name,
+            arms=arm,
             block=int(blocks.index[first]),
             seconds=(row["started_ns"] - starts[row["sitting"]]) / 1e9,
             sitting=int(row["sitting"]),
@@ -142,7 +159,7 @@ def _of(
 
 
 def _blocks(told: pd.DataFrame) -> pd.DataFrame:
-    """Return the samples of a point summed up by block."""
+    """Return the samples of an arm by block."""
     grouped = told.groupby("block")
     frame = pd.DataFrame(
         {
