@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from zclab.cli import nic
 from zclab.cli.app import Budget, Out, PlanFile, Precision, Profile, Seed, app
 from zclab.cli.terminal import bar, echo_columns, say
 from zclab.errors import InputError, StoppedError
@@ -15,7 +16,7 @@ from zclab.errors import InputError, StoppedError
 @app.command(epilog="Example: zclab measure --path sink --sizes 600,8000 --batch 8")
 def measure(  # noqa: PLR0917 - typer calls it by keyword
     profile: Profile = "",
-    path: Annotated[str, typer.Option(help="sink, veth or lo.")] = "",
+    path: Annotated[str, typer.Option(help="sink, veth, lo or nic.")] = "",
     protocol: Annotated[str, typer.Option(help="udp or tcp.")] = "",
     family: Annotated[str, typer.Option(help="4 or 6.")] = "",
     sizes: Annotated[
@@ -57,9 +58,17 @@ def measure(  # noqa: PLR0917 - typer calls it by keyword
         typer.Option(
             "--dry-run",
             help="Print the points and how long they will take; end. Points that are "
-            "new here are looked at for some seconds each.",
+            "new here are looked at for some seconds each; not so over a device, "
+            "where nothing is sent, and what would be is told.",
         ),
     ] = False,
+    dev: nic.Dev = "",
+    dst: nic.Dst = "",
+    peer: nic.Peer = "",
+    token_file: nic.TokenFile = None,
+    port: nic.Port = "",
+    rate: nic.Rate = "",
+    seconds: nic.Seconds = "",
     out: Out = None,
 ) -> None:
     """Take a run: all points of a profile, of your own plan, or of a grid given here.
@@ -85,32 +94,41 @@ def measure(  # noqa: PLR0917 - typer calls it by keyword
         "batch": batch,
     }
     changes = {"precision": precision, "budget": budget, "blocks": blocks, "seed": seed}
+    device = {
+        "dev": dev,
+        "dst": dst,
+        "peer": peer,
+        "port": port,
+        "rate": rate,
+        "seconds": seconds,
+    }
+    target = nic.target_of(device, token_file)
     if resume:
         _resume(
             resume,
+            target,
             typed_of(grid)
             | typed_of(changes)
             | ({"dry-run": "yes"} if dry_run else {}),
-            profile,
-            plan_file,
+            (profile, plan_file),
             out,
         )
         return
-    plan = plan_of(profile, plan_file, typed_of(grid), changes)
+    plan = plan_of(profile, plan_file, typed_of(grid), changes, target=target)
     if dry_run:
-        _tell_estimate(plan)
+        _tell_estimate(plan, target)
         return
     parent = out if out is not None else store.runs_dir()
     with kept(parent), bar() as show:
-        folder = sweep.take(plan, out=out, progress=show)
+        folder = sweep.take(plan, out=out, progress=show, target=target)
     typer.echo(folder)
 
 
 def _resume(
     name: str,
+    target: Any,
     given: dict[str, str],
-    profile: str,
-    plan_file: Path | None,
+    sources: tuple[str, Path | None],
     out: Path | None,
 ) -> None:
     """Continue a run; a plan may be named only to be compared with the run's own."""
@@ -123,23 +141,37 @@ def _resume(
             f"--resume {name} goes on with the run's own plan; leave --{word} out"
         )
     folder = store.find(name)
-    plan = plan_of(profile, plan_file, {}, {}) if profile or plan_file else None
+    plan = plan_of(*sources, {}, {}, target=target) if any(sources) else None
     with kept(folder.parent, resumed=folder), bar() as show:
-        sweep.resume(folder, plan=plan, progress=show)
+        sweep.resume(folder, plan=plan, progress=show, target=target)
     typer.echo(folder)
 
 
-def _tell_estimate(plan: Any) -> None:
-    """Print the points of a plan, what each will take, and the sum."""
+def _tell_estimate(plan: Any, target: Any = None) -> None:
+    """Print the points of a plan, what each will take, and the sum.
+
+    Over a device nothing is sent for it.
+    """
     from zclab.errors import CapabilityError
     from zclab.measure import estimate
 
+    if target is not None:
+        _tell_points(plan, estimate.of(plan))
+        from zclab.measure.path import nic as device
+
+        typer.echo(device.foretold(plan, target))
+        typer.echo("nothing was sent")
+        return
     try:
         with bar() as show:
             found = estimate.of(plan, look=show)
     except CapabilityError as error:
         say(f"zclab: {error}")
         found = estimate.of(plan)
+    _tell_points(plan, found)
+
+
+def _tell_points(plan: Any, found: Any) -> None:
     rows = [("point", "arms", "blocks", "seconds", "known from")]
     for one in found.points:
         most = "at most " if one.bound else ""
@@ -192,6 +224,8 @@ def plan_of(
     plan_file: Path | None,
     grid: dict[str, str],
     changes: dict[str, str],
+    *,
+    target: Any = None,
 ) -> Any:
     """Return the plan that the options ask for.
 
@@ -200,6 +234,8 @@ def plan_of(
         plan_file: a plan of the user's own.
         grid: the factors of a grid, as typed; empty for none.
         changes: precision, budget, blocks and seed, as typed.
+        target: where path nic sends; what of a plan's points cannot be sent there is
+            left out, what of a grid's is refused.
 
     """
     from zclab.measure import profile as profiles
@@ -220,15 +256,18 @@ def plan_of(
     if plan_file:
         plan = profiles.from_file(plan_file, seed)
     elif grid:
+        if target is not None:
+            grid = {"family": "6" if ":" in target.destination else "4"} | grid
         plan = profiles.custom(points_of(grid), seed=seed)
     else:
         plan = profiles.plan(profile or "quick", seed)
-    return profiles.adjusted(
+    plan = profiles.adjusted(
         plan,
         precision=positive(typed, "precision"),
         budget_s=positive(typed, "budget"),
         blocks=int(positive(typed, "blocks", whole=True)),
     )
+    return profiles.fitted(plan, target, strict=bool(grid))
 
 
 def positive(typed: dict[str, str], name: str, *, whole: bool = False) -> float:

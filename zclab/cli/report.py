@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from zclab.cli import nic
 from zclab.cli.app import Budget, PlanFile, Precision, Profile, Seed, app
 from zclab.cli.measure import kept, plan_of, positive, typed_of
 from zclab.cli.terminal import Shown, bar, say
@@ -27,6 +29,13 @@ def report(  # noqa: PLR0917 - typer calls it by keyword
     precision: Precision = "",
     budget: Budget = "",
     seed: Seed = "",
+    dev: nic.Dev = "",
+    dst: nic.Dst = "",
+    peer: nic.Peer = "",
+    token_file: nic.TokenFile = None,
+    port: nic.Port = "",
+    rate: nic.Rate = "",
+    seconds: nic.Seconds = "",
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Folder for the report's folder."),
@@ -40,12 +49,21 @@ def report(  # noqa: PLR0917 - typer calls it by keyword
     from zclab import store
 
     measured: Path | None = None
+    device = {
+        "dev": dev,
+        "dst": dst,
+        "peer": peer,
+        "port": port,
+        "rate": rate,
+        "seconds": seconds,
+    }
+    target = nic.target_of(device, token_file)
     if runs:
         folders = [store.find(run) for run in runs]
         say(f"Reporting {', '.join(folder.name for folder in folders)} ...")
     else:
         changes = {"precision": precision, "budget": budget, "seed": seed}
-        folder, measured = _measure_by_notebook(profile, plan_file, changes)
+        folder, measured = _measure_by_notebook(profile, plan_file, changes, target)
         folders = [folder]
         say(f"Measured {folder}; writing the report ...")
     from zclab.publish import report as reports  # slow to import: it draws
@@ -57,14 +75,15 @@ def report(  # noqa: PLR0917 - typer calls it by keyword
 
 
 def _measure_by_notebook(
-    profile: str, plan_file: Path | None, changes: dict[str, str]
+    profile: str, plan_file: Path | None, changes: dict[str, str], target: Any
 ) -> tuple[Path, Path]:
     """Run 10-measure; return the run's folder and the executed notebook."""
     from zclab import store
     from zclab.measure import estimate
     from zclab.uring import probe
 
-    plan = plan_of(profile, plan_file, {}, changes)  # refuses what is wrong, and first
+    # It refuses what is wrong, and first.
+    plan = plan_of(profile, plan_file, {}, changes, target=target)
     if plan.synthetic is None:
         probe.support()
     expected = estimate.of(plan)
@@ -82,7 +101,8 @@ def _measure_by_notebook(
         "budget_s": positive(changes_typed, "budget"),
         "seed": plan.seed,
     }
-    with kept(store.runs_dir()), bar() as show:
+    hand = target.handed() if target else nullcontext()
+    with kept(store.runs_dir()), bar() as show, hand:
         heard = _Heard(show)
         done = notebooks.execute("10-measure", parameters, output, heard=heard.hear)
     return store.find(done.answers["run"]), output

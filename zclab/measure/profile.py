@@ -7,7 +7,8 @@ from pathlib import Path as FilePath
 
 from zclab import planfile
 from zclab.errors import CapabilityError, InputError
-from zclab.params import Mode, Plan, Point, Stop
+from zclab.measure.target import Target
+from zclab.params import Mode, Path, Plan, Point, Stop
 from zclab.planfile import MOST_BLOCKS
 
 # Of a grid given on the command line: what design and README promise per point.
@@ -109,6 +110,27 @@ def adjusted(
         stop = replace(stop, budget_s=budget_s)
     most = max(plan.blocks, MOST_BLOCKS) if stop and not plan.stop else plan.blocks
     return replace(plan, stop=stop, blocks=blocks or most)
+
+
+def fitted(plan: Plan, target: Target | None, *, strict: bool = False) -> Plan:
+    """Return a plan as it fits the target of its nic points, if it has any.
+
+    Args:
+        plan: the plan.
+        target: where its nic points send.
+        strict: refuse points that do not fit, instead of leaving them out.
+
+    Raises:
+        InputError: nothing of it fits, or only one of plan and target is for a device.
+        CapabilityError: the device is down.
+
+    """
+    if target is None and all(point.path is not Path.NIC for point in plan.points):
+        return plan
+    from zclab.measure.path import nic  # noqa: PLC0415 - needs Linux
+
+    wanted = nic.required(plan, target)
+    return nic.fitted(plan, wanted, strict=strict) if wanted else plan
 
 
 def drawn_seed() -> int:

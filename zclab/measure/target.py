@@ -1,10 +1,18 @@
 """The target of the nic path: a device of the host, and a destination behind it."""
 
-from dataclasses import asdict, dataclass
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-PORT = 8000
+from zclab.errors import InputError
+
+PORT = 8000  # the tools' default
 SECONDS = 600.0
+RATE_MBIT_LEAST = 1.0
+VARIABLE = "ZCLAB_TARGET"  # how a notebook that is executed is given one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +34,23 @@ class Target:
     destination: str
     port: int = PORT
     peer: str = ""
-    token: str = ""
+    token: str = field(default="", repr=False)
     rate_mbit: float = 0.0
     seconds: float = SECONDS
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of range."""
+        if not 1 <= self.port <= 65535:
+            raise InputError(f"--port {self.port} is out of range; use 1 to 65535")
+        if self.rate_mbit and not RATE_MBIT_LEAST <= self.rate_mbit < float("inf"):
+            raise InputError(
+                f"--rate {self.rate_mbit:g} is out of range; use {RATE_MBIT_LEAST:g} "
+                "Mbit/s or more, or leave it out"
+            )
+        if not 0 < self.seconds < float("inf"):
+            raise InputError(
+                f"--seconds {self.seconds:g} is out of range; use more than 0"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Return the target as plain JSON values, for the worker alone."""
@@ -38,3 +60,21 @@ class Target:
     def from_json(cls, values: dict[str, Any] | None) -> Self | None:
         """Return the target that `to_json` gave; None for None."""
         return None if values is None else cls(**values)
+
+    @contextmanager
+    def handed(self) -> Iterator[None]:
+        """Have `handed_on` return it in processes that are started meanwhile.
+
+        By the environment, so that neither addresses nor token are in a notebook.
+        """
+        os.environ[VARIABLE] = json.dumps(self.to_json())
+        try:
+            yield
+        finally:
+            del os.environ[VARIABLE]
+
+
+def handed_on() -> Target | None:
+    """Return the target that this process was started with; None for none."""
+    text = os.environ.get(VARIABLE)
+    return Target.from_json(json.loads(text)) if text else None

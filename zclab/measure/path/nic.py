@@ -14,7 +14,7 @@ from typing import Any
 from pyroute2 import IPRoute
 
 from zclab.errors import CapabilityError, InputError
-from zclab.measure import ethtool, host
+from zclab.measure import ethtool, host, traffic
 from zclab.measure.flow import Flow
 from zclab.measure.path import device, way
 from zclab.measure.path.route import Route
@@ -92,12 +92,6 @@ def required(plan: Plan, target: Target | None) -> Target | None:
             "path nic needs a destination behind the device: --dst ADDRESS of a host "
             "that is yours to flood"
         )
-    tcp = [point.name for point in points if point.protocol is Protocol.TCP]
-    if tcp and not target.peer:
-        raise InputError(
-            f"{tcp[0]}: tcp over path nic needs somebody to receive; run `zclab peer` "
-            "on the other host and name it: --peer HOST:PORT"
-        )
     return target
 
 
@@ -143,7 +137,7 @@ def check(plan: Plan, target: Target | None) -> Way | None:
 
     Raises:
         InputError: as `required` and `find`; the plan's IP version is not the
-            destination's, or a size does not fit the MTU.
+            destination's, a size does not fit the MTU, or tcp has no peer.
         CapabilityError: as `find`.
 
     """
@@ -159,7 +153,7 @@ def check(plan: Plan, target: Target | None) -> Way | None:
                 f"--dst {target.destination}: is IPv{found.family}, but {point.name} "
                 f"is IPv{point.family}; use --family {found.family}, or another address"
             )
-        why = misfit(point, found)
+        why = _unfit(point, target, found)
         if why:
             raise InputError(f"{point.name}: {why}")
     return found
@@ -193,37 +187,55 @@ def _datagram_bytes(point: Point, arm: str) -> int:
     return point.io_size_bytes * joined
 
 
-def fitted(plan: Plan, target: Target) -> Plan:
-    """Return a plan from a file as it fits a target.
+def fitted(plan: Plan, target: Target, *, strict: bool = False) -> Plan:
+    """Return a plan as it fits a target, within the target's caps; nothing is sent.
 
-    Its nic points get the destination's IP version, stay unconnected where there is
-    no peer, and are left out, with the reason, where the MTU is too small.
+    Its nic points get the destination's IP version, and stay unconnected where there
+    is no peer. Those that cannot be had are left out, with the reason: tcp without a
+    peer, and datagrams that the MTU does not carry whole.
+
+    Args:
+        plan: the plan.
+        target: where it sends.
+        strict: refuse what cannot be had, and another IP version.
 
     Raises:
-        InputError: as `required` and `find`; or nothing is left.
+        InputError: as `check`; or nothing is left, or the caps allow too little.
         CapabilityError: as `find`.
 
     """
-    required(plan, target)
     found = find(target)
-    kept: list[Point] = []
     excluded = dict(plan.excluded)
-    why = ""
-    for point in plan.points:
-        changed = adapted(point, target, found)
-        misfits = misfit(changed, found) if changed.path is Path.NIC else ""
-        if misfits:
-            why = excluded[changed.name] = misfits
-        else:
-            kept.append(changed)
+    points = [adapted(point, target, found, strict=strict) for point in plan.points]
+    unfit = {
+        point.name: why
+        for point in points
+        if point.path is Path.NIC and (why := _unfit(point, target, found))
+    }
+    kept = tuple(point for point in points if strict or point.name not in unfit)
     if not kept:
-        raise InputError(f"no point of the plan fits: {why}")
-    return dataclasses.replace(
-        plan, points=tuple(kept), excluded=tuple(excluded.items())
+        name, why = next(iter(unfit.items()))
+        raise InputError(f"no point of the plan can be had: {name}: {why}")
+    plan = dataclasses.replace(
+        plan,
+        points=kept,
+        excluded=tuple((excluded if strict else excluded | unfit).items()),
     )
+    check(plan, target)
+    return traffic.bounded(plan, target)
 
 
-def adapted(point: Point, target: Target, found: Way) -> Point:
+def _unfit(point: Point, target: Target, found: Way) -> str:
+    """Return why a point cannot be had, empty if it can."""
+    if point.protocol is Protocol.TCP and not target.peer:
+        return (
+            "tcp needs somebody who receives; run `zclab peer` on the other host, and "
+            "name it: --peer HOST:PORT"
+        )
+    return misfit(point, found)
+
+
+def adapted(point: Point, target: Target, found: Way, *, strict: bool = False) -> Point:
     """Return a point as it is sent to a target; one of another path as it is."""
     if point.path is not Path.NIC:
         return point
@@ -231,7 +243,37 @@ def adapted(point: Point, target: Target, found: Way) -> Point:
     unheard = point.protocol is Protocol.UDP and not target.peer
     if unheard and "addressed" not in dict(given):
         given = parse(":".join(filter(None, (spell(given), UNCONNECTED))))
-    return dataclasses.replace(point, family=found.family, given=given)
+    family = point.family if strict else found.family
+    return dataclasses.replace(point, family=family, given=given)
+
+
+def foretold(plan: Plan, target: Target) -> str:
+    """Return in one line what a plan sends at the most, and to whom; nothing is sent.
+
+    Raises:
+        InputError: as `check`.
+        CapabilityError: as `find`.
+
+    """
+    found = find(target)
+    facts = ethtool.facts(found.device, index=found.index)
+    link = facts.get("link_mbit")
+    tcp = any(point.protocol is Protocol.TCP for point in plan.points)
+    by = (
+        f"{found.device} ({facts.get('driver', 'unknown driver')}, "
+        f"{f'{link} Mbit/s' if link else 'link speed unknown'}, MTU {found.mtu})"
+    )
+    where = {
+        f"{target.destination}": True,
+        "ports that the peer opens" if target.peer else f"UDP port {target.port}": True,
+        "over TCP and UDP" if tcp else "": tcp,
+        f"through {by}": True,
+        f"by gateway {found.gateway}": bool(found.gateway),
+    }
+    expected = traffic.most(plan, target, mtu=found.mtu, link_mbit=link)
+    return traffic.words(
+        expected, ", ".join(text for text, is_so in where.items() if is_so)
+    )
 
 
 def alias(destination: str) -> str:
