@@ -76,8 +76,10 @@ def test_contradictions_are_on_the_page(tmp_path, monkeypatch):
     run = samples.make(tmp_path, planned=8, copied={"sink": 1.0})
     quiet = samples.make(tmp_path, planned=8, seed=2)
 
-    found = page.index(run, tmp_path, [], {"version": "0", "dirty": False})
-    other = page.index(quiet, tmp_path, [], {"version": "0", "dirty": False})
+    code = {"version": "0", "commit": "", "dirty": False}
+
+    found = page.index(run, tmp_path, [], code)
+    other = page.index(quiet, tmp_path, [], code)
 
     assert found.count("predicted zerocopy (sink: ") == 6
     assert "No point contradicts it" not in found
