@@ -47,6 +47,7 @@ class Device:
     """
 
     name: str
+    index: int
     kind: str
     mtu: int
     mtu_max: int
@@ -75,6 +76,7 @@ def find(name: str) -> Device:
         kind = info.get_attr("IFLA_INFO_KIND") if info else None
         return Device(
             name=name,
+            index=link["index"],
             kind=kind or ("loopback" if link["flags"] & 0x8 else "hardware"),
             mtu=link.get_attr("IFLA_MTU"),
             mtu_max=link.get_attr("IFLA_MAX_MTU") or MTU_ANY,

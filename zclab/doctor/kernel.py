@@ -510,7 +510,7 @@ CHECKS = (
     Check(
         id="rmem",
         asks="net.core.rmem_max against the receivers' 4 MiB",
-        effect="receivers have less room, drop more datagrams, and are woken more often",
+        effect="receivers have less room, drop more datagrams, are woken more often",
         source="socket(7), SO_RCVBUF",
         look=rmem,
     ),

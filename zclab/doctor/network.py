@@ -11,7 +11,8 @@ from zclab.params import IP_HEADER_BYTES, Point, Protocol
 
 PACKET = "/proc/net/packet"
 ETH_P_ALL = "0003"
-# Before that a tap in one network namespace was asked about the packets of all.
+# Before that a tap in one network namespace was asked about the packets of all. (The
+# change is of spring 2025; of 6.15 and 6.16 the later one is taken. Seen on 6.18.)
 PER_NAMESPACE = (6, 16)
 UDP_HEADER_BYTES = 8
 
@@ -31,9 +32,9 @@ def _release(patient: Patient) -> tuple[int, int]:
 def taps(patient: Patient) -> Seen:
     """Find sockets that take all packets, and who holds them."""
     tree = patient.tree
-    lines = tree.must(PACKET).splitlines()[1:]
+    header, *lines = tree.must(PACKET).splitlines() or [""]
     rows = [line.split() for line in lines]
-    if any(len(row) < 9 for row in rows):
+    if "Proto" not in header or any(len(row) < 9 for row in rows):
         raise UnreadableError(f"{PACKET} is not understood")
     # Protocol, interface (0 is any), whether it runs, inode. Source: packet(7).
     open_ones = {
@@ -65,8 +66,7 @@ def taps(patient: Patient) -> Seen:
             effect="what is sent from this network namespace (path nic, zclab tx) is "
             "copied; sink, veth and lo are not affected",
         )
-    file = f"/sys/class/net/{patient.device.name}/ifindex"
-    mine = {0, whole(tree.must(file), file)}
+    mine = {0, patient.device.index}
     if mine & set(open_ones.values()):
         return Seen(Level.LIES, seen, read, cure)
     return Seen(Level.FYI, f"{seen}; not on {patient.device.name}", read, cure)
@@ -90,6 +90,17 @@ def _where(patient: Patient, index: int) -> str:
         if patient.tree.text(f"/sys/class/net/{name}/ifindex") == str(index):
             return name
     return f"device {index}"
+
+
+def _sys(patient: Patient) -> str:
+    """Return the device's folder; UnreadableError where it is not of this device.
+
+    What is mounted at /sys shows the devices of one network namespace only.
+    """
+    folder = f"/sys/class/net/{patient.dev.name}"
+    if patient.tree.number(f"{folder}/ifindex") != patient.dev.index:
+        raise UnreadableError(f"{folder} is not there: /sys is of another namespace")
+    return folder
 
 
 def link(patient: Patient) -> Seen:
@@ -273,7 +284,7 @@ def irqs(patient: Patient) -> Seen:
 
 def _above(patient: Patient) -> Iterator[str]:
     """Yield the folders of the device's hardware, from near to far."""
-    start = patient.tree.path(f"/sys/class/net/{patient.dev.name}/device")
+    start = patient.tree.path(f"{_sys(patient)}/device")
     folder = start.resolve()
     for _ in range(3):
         try:
@@ -285,9 +296,7 @@ def _above(patient: Patient) -> Iterator[str]:
 
 def _irq_numbers(patient: Patient) -> list[int] | None:
     """Return the device's interrupts; None where it is no hardware."""
-    if patient.tree.names(f"/sys/class/net/{patient.dev.name}") is None:
-        raise UnreadableError(f"/sys/class/net/{patient.dev.name} is not there")
-    if patient.tree.names(f"/sys/class/net/{patient.dev.name}/device") is None:
+    if patient.tree.names(f"{_sys(patient)}/device") is None:
         return None
     for folder in _above(patient):
         names = patient.tree.names(f"{folder}/msi_irqs")
@@ -305,7 +314,7 @@ def _affinity(patient: Patient, number: int) -> str:
 def queues(patient: Patient) -> Seen:
     """Count the queues, and read how packets are spread over them."""
     device = patient.dev
-    folder = f"/sys/class/net/{device.name}/queues"
+    folder = f"{_sys(patient)}/queues"
     names = patient.tree.names(folder)
     if not names:
         raise UnreadableError(f"{folder} is not there")
@@ -353,7 +362,7 @@ def numa(patient: Patient) -> Seen:
     nodes = [
         name for name in tree.names("/sys/devices/system/node") or () if _is_node(name)
     ]
-    if tree.names(f"/sys/class/net/{device.name}/device") is None:
+    if tree.names(f"{_sys(patient)}/device") is None:
         return Seen(
             Level.FINE,
             f"{device.name} is no hardware: it has no node",

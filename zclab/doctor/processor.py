@@ -23,6 +23,15 @@ QUICK_CLOCKS = frozenset(
         "riscv_clocksource",
     }
 )
+# Documentation/admin-guide/hw-vuln: how each file of the folder begins.
+_STATES_OF_FAULTS = (
+    "Not affected",
+    "Vulnerable",
+    "Mitigation",
+    "Unknown",
+    "Processor vulnerable",
+    "KVM:",
+)
 DEEP_US = 10  # a CPU that needs longer to wake is seen in a slice of 10 ms
 STEAL_SHARE = 0.005  # half a percent: the precision that the plans ask for
 
@@ -277,6 +286,10 @@ def mitigations(patient: Patient) -> Seen:
     if names is None:
         raise UnreadableError(f"{folder} is not there")
     texts = {name: patient.tree.must(f"{folder}/{name}") for name in names}
+    odd = [n for n, t in texts.items() if not t.startswith(_STATES_OF_FAULTS)]
+    if odd:
+        name = f"{folder}/{odd[0]}"
+        raise UnreadableError(f"{name}: {texts[odd[0]][:40]!r} is not understood")
     active = {n: t for n, t in texts.items() if t.startswith("Mitigation")}
     open_ones = [n for n, t in texts.items() if t.startswith("Vulnerable")]
     read = (f"{folder}/*", "/proc/cmdline, mitigations=")

@@ -126,23 +126,41 @@ class _Lock:
     """The lock of a folder; the kernel releases it with the process."""
 
     def __init__(self, where: Path) -> None:
-        self._descriptor = os.open(
-            where / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644
-        )
+        self._path = where / LOCK
+        self._taken = False
+        self._open()
+
+    def _open(self) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._descriptor = os.open(self._path, flags, 0o644)
 
     def take(self) -> bool:
         """Take it, if nobody has it."""
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+        while True:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            with suppress(OSError):
+                if os.path.samestat(os.fstat(self._descriptor), self._path.stat()):
+                    self._taken = True
+                    return True
+            os.close(self._descriptor)  # its last holder has taken it away
+            self._open()
+
+    def close(self) -> None:
+        """Release it; what is left of lock and folder goes, unless a journal is in."""
+        with suppress(OSError):
+            if self._taken and not (self._path.parent / JOURNAL).exists():
+                self._path.unlink()
+                self._path.parent.rmdir()
+        os.close(self._descriptor)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
+        self.close()
 
 
 def _ours(path: Path) -> bool:
@@ -224,7 +242,7 @@ def recover(where: Path | None = None) -> list[str]:
 
 
 def _recover(where: Path) -> list[str]:
-    if pending(where) is None:
+    if not _left(where):
         return []
     try:
         lock = _Lock(where)
@@ -232,7 +250,7 @@ def _recover(where: Path) -> list[str]:
         return [
             f"{where / JOURNAL} cannot be taken: {error.strerror}; run as its owner"
         ]
-    with lock:
+    with lock:  # when it is released, the folder goes
         if not lock.take():
             return []
         journal = pending(where)  # again, now that nobody else can
@@ -242,6 +260,17 @@ def _recover(where: Path) -> list[str]:
             journal.path.unlink(missing_ok=True)
             return []
         return put_back(journal)
+
+
+def _left(where: Path) -> bool:
+    """Return whether a process that is gone has left a journal, or a lock alone."""
+    try:
+        if not _ours(where):
+            return False
+        alone = (where / LOCK).exists() and not (where / JOURNAL).exists()
+    except OSError:
+        return False
+    return alone or pending(where) is not None
 
 
 def put_back(journal: Journal) -> list[str]:
@@ -294,11 +323,12 @@ def _write_back(entry: Entry) -> tuple[str, bool]:
 
 
 def _exists(netns: str) -> bool:
-    """Return whether a network namespace is held by a process, or by `ip netns`."""
-    for link in Path("/proc").glob("[0-9]*/ns/net"):
-        with suppress(OSError):
-            if str(link.readlink()) == netns:
-                return True
+    """Return whether a network namespace is held: by a process, a file, `ip netns`."""
+    for pattern in ("[0-9]*/ns/net", "[0-9]*/fd/*"):
+        for link in Path("/proc").glob(pattern):
+            with suppress(OSError):
+                if str(link.readlink()) == netns:
+                    return True
     inode = netns.partition("[")[2].rstrip("]")
     for name in Path("/run/netns").glob("*"):
         with suppress(OSError):
@@ -362,13 +392,13 @@ class Applied:
                 f"name another folder with ${ENVIRON}"
             ) from None
         if not self._lock.take():
-            self._lock.__exit__()
+            self._lock.close()
             raise CapabilityError(
                 "another `zclab doctor --apply` is in force; wait for its end"
             )
         left = _read(self._where)
         if left is not None:  # not put back: of a namespace that is not this one
-            self._lock.__exit__()
+            self._lock.close()
             raise CapabilityError(
                 f"{left.path} has settings that could not be put back; say "
                 "`zclab doctor` in their network namespace"
@@ -427,4 +457,4 @@ class Applied:
             for line in put_back(self._journal):
                 self._say(line)
         finally:
-            self._lock.__exit__()
+            self._lock.close()
