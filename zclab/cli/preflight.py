@@ -6,7 +6,20 @@ from typing import Annotated, Any
 
 import typer
 
-from zclab.cli.app import PlanFile, Profile, app
+from zclab.cli import nic
+from zclab.cli.app import (
+    Arms,
+    Batch,
+    OfFamily,
+    OnPath,
+    OverProtocol,
+    PlanFile,
+    Profile,
+    SendOptions,
+    Sizes,
+    With,
+    app,
+)
 from zclab.cli.terminal import echo_columns
 from zclab.errors import InputError
 
@@ -14,36 +27,14 @@ from zclab.errors import InputError
 @app.command(epilog="Example: zclab preflight --sizes 1472,1473 --with mtu=1500")
 def preflight(  # noqa: PLR0917 - typer calls it by keyword
     profile: Profile = "",
-    path: Annotated[str, typer.Option(help="sink, veth or lo.")] = "",
-    protocol: Annotated[str, typer.Option(help="udp or tcp.")] = "",
-    family: Annotated[str, typer.Option(help="4 or 6.")] = "",
-    sizes: Annotated[
-        str, typer.Option(help="Bytes per send, separated by commas.", metavar="LIST")
-    ] = "",
-    modes: Annotated[
-        str,
-        typer.Option(
-            help="Arms, separated by commas, as `zclab measure` takes them.",
-            metavar="LIST",
-        ),
-    ] = "",
-    options: Annotated[
-        str,
-        typer.Option(
-            help="Options that all arms share, as in segment=1400:batch=4.",
-            metavar="NAME=VALUE:...",
-        ),
-    ] = "",
-    batch: Annotated[str, typer.Option(help="Requests per submit, 1 to 512.")] = "",
-    situation: Annotated[
-        str,
-        typer.Option(
-            "--with",
-            help="What is done to the path: mtu=1500, sg=off, tx-checksum=off, tap, "
-            "tun, own-address, peer-drop, rung=...",
-            metavar="LIST",
-        ),
-    ] = "",
+    path: OnPath = "",
+    protocol: OverProtocol = "",
+    family: OfFamily = "",
+    sizes: Sizes = "",
+    modes: Arms = "",
+    options: SendOptions = "",
+    batch: Batch = "",
+    situation: With = "",
     plan_file: PlanFile = None,
     facts: Annotated[
         str,
@@ -53,6 +44,10 @@ def preflight(  # noqa: PLR0917 - typer calls it by keyword
             metavar="RUN",
         ),
     ] = "",
+    dev: nic.Dev = "",
+    dst: nic.Dst = "",
+    peer: nic.Peer = "",
+    token_file: nic.TokenFile = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON for scripts.")
     ] = False,
@@ -66,8 +61,9 @@ def preflight(  # noqa: PLR0917 - typer calls it by keyword
     """Tell what the kernel will copy or refuse, by which rule, and the cure.
 
     The paths are made in network namespaces, their facts are read, and they are taken
-    down again; no payload is sent. The points are those of a profile, of your own plan,
-    or of a grid, as `zclab measure` takes them.
+    down again; no payload is sent, over a device (--path nic) one byte at the most. The
+    points are those of a profile, of your own plan, or of a grid, as `zclab measure`
+    takes them.
     """
     from zclab import preflight as rulebook
     from zclab.cli.measure import plan_of, typed_of
@@ -85,14 +81,16 @@ def preflight(  # noqa: PLR0917 - typer calls it by keyword
     if rules or page:
         _page(whole=page)
         return
+    device = {"dev": dev, "dst": dst, "peer": peer}
+    target = nic.target_of(device, token_file)
     named = profile or plan_file or typed_of(grid)
-    if facts:
-        plan, host = _stored(facts)
-        if named:
-            plan = plan_of(profile, plan_file, typed_of(grid), {})
-    else:
-        plan = plan_of(profile, plan_file, typed_of(grid), {})
-        host = _read(plan)
+    if facts and target:
+        raise InputError(f"--facts {facts} are those of a run; leave --dev out")
+    plan, host = _stored(facts) if facts else (None, None)
+    if named or plan is None:
+        plan = plan_of(profile, plan_file, typed_of(grid), {}, target=target)
+    if host is None:
+        host = _read(plan, target)
     told = list(rulebook.of_plan(plan, host))
     if as_json:
         typer.echo(json.dumps([one.to_json() for one in told], indent=2))
@@ -115,7 +113,7 @@ def _stored(name: str) -> tuple[Any, Mapping[str, Any]]:
     return run.plan, run.host
 
 
-def _read(plan: Any) -> Mapping[str, Any]:
+def _read(plan: Any, target: Any) -> Mapping[str, Any]:
     """Make the places of a plan, and return the facts of the host and of each."""
     from contextlib import ExitStack
 
@@ -127,7 +125,7 @@ def _read(plan: Any) -> Mapping[str, Any]:
             "decides; name another plan"
         )
     with ExitStack() as stack:
-        return site.prepare(plan, stack).host
+        return site.prepare(plan, stack, target).host
 
 
 def _print(told: Sequence[Any]) -> None:
