@@ -1,0 +1,340 @@
+"""What limits each point: the sender's CPU, the receiver's, the wire, or what is lost.
+
+A gain in requests per second tells of the sender only where the sender is the limit.
+A wire that is full carries no more, however cheap a request is: there the CPU time per
+KiB says what zerocopy is worth, and the percent says nothing.
+
+The rule, by the sums over all samples of an arm, the first that holds:
+
+1. *wire*: `WIRE` or more of the link's speed was reached while the clock ran.
+2. *receiver*: the receiving thread, or softirq on its CPU, was busy for `BUSY` of the
+   time.
+3. *drops*: `LOST` or more was dropped by the device, or did not arrive.
+4. *sender*: the sending thread was busy for `BUSY` of the time.
+5. *not known*: none of them.
+
+What was not measured (a receiver without a peer, a link without a speed) is no reason.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from zclab import stats
+from zclab.explain import joined
+from zclab.explain.facts import lookup
+from zclab.params import BASELINE, CONTROL, IP_HEADER_BYTES, Path, Point, Protocol
+from zclab.store import Run
+
+WIRE = 0.90
+BUSY = 0.85  # CPU time comes in ticks, and a wake-up now and then is no idling
+LOST = 0.01
+
+BY_WIRE, BY_RECEIVER, BY_DROPS, BY_SENDER = "wire", "receiver", "drops", "sender"
+UNKNOWN = "not known"
+
+ETHERNET_BYTES = 38  # header 14, checksum 4, preamble 8, gap 12: IEEE 802.3
+UDP_HEADER_BYTES = 8
+TCP_HEADER_BYTES = 32  # with timestamps
+KIB = 1024
+CHUNKS = 20  # consecutive blocks: CPU time of one block is a handful of ticks
+LIVE = (Path.NIC, Path.VETH, Path.LO)
+
+
+def limits(run: Run) -> pd.DataFrame:
+    """Return one row per arm of each point that something receives, or a card sends.
+
+    Columns: point, path (its place), protocol, family, io_size_bytes, batch, arm,
+    bottleneck; sender_share, receiver_share, wire_share, lost_share (0 to 1, NaN where
+    not known); mbit_per_s (on the wire, headers and gaps included); cpu_ns_per_kib (of
+    the sending thread); cpu_percent, cpu_low, cpu_high (what the arm takes more than
+    `send` of that, in percent, with the 95 % interval; NaN for `send` itself).
+
+    Empty where the run has no such point.
+    """
+    samples = _counted(run.samples)
+    rows = [
+        row
+        for point in run.plan.points
+        if point.path in LIVE
+        for row in _rows(point, samples, _facts(run, point))
+    ]
+    return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def _facts(run: Run, point: Point) -> Mapping[str, Any]:
+    for part in joined.parts(run):
+        found = lookup(part.host, "paths", point.place)
+        if found:
+            return dict(found)
+    return {}
+
+
+def _counted(samples: pd.DataFrame) -> pd.DataFrame:
+    """Return the sums that are needed, one row per point, arm and block."""
+    whole = {
+        name: samples[name].astype("float64")
+        for name in (
+            *("elapsed_ns", "drain_ns", "bytes", "requests", "sent_total_bytes"),
+            *("datagrams", "received_bytes", "device_tx_dropped", "device_tx_packets"),
+            "softirq_receiver_ns",
+        )
+    }
+    return pd.DataFrame(
+        {
+            "point": samples["point"].astype(str),
+            "arm": samples["arm"].astype(str),
+            "block": samples["block"],
+            "cpu_ns": (samples["cpu_user_ns"] + samples["cpu_sys_ns"]).astype(
+                "float64"
+            ),
+            "receiver_ns": (
+                samples["receiver_cpu_user_ns"] + samples["receiver_cpu_sys_ns"]
+            ).astype("float64"),
+            **whole,
+        }
+    )
+
+
+def _rows(
+    point: Point, samples: pd.DataFrame, facts: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    mine = samples[samples["point"] == point.name]
+    for arm in point.arms:
+        found = mine[mine["arm"] == arm]
+        if found["bytes"].sum() == 0:
+            continue
+        sums = found.sum(numeric_only=True, min_count=1).to_dict()
+        shares = _shares(point, arm, sums, facts)
+        base = mine[mine["arm"] == BASELINE]
+        interval = None if arm == BASELINE else _more(found, base)
+        yield {
+            **point.factors,
+            "path": point.place,
+            "arm": arm,
+            "bottleneck": named(**shares),
+            **{f"{name}_share": share for name, share in shares.items()},
+            "mbit_per_s": _wire_bits(point, arm, sums, facts)
+            / sums["elapsed_ns"]
+            * 1e3,
+            "cpu_ns_per_kib": sums["cpu_ns"] / sums["bytes"] * KIB,
+            "cpu_percent": interval.center if interval else math.nan,
+            "cpu_low": interval.low if interval else math.nan,
+            "cpu_high": interval.high if interval else math.nan,
+        }
+
+
+def named(*, sender: float, receiver: float, wire: float, lost: float) -> str:
+    """Return the bottleneck that shares tell of, by the rule of this module.
+
+    Args:
+        sender: share of the time in which the sending thread was busy.
+        receiver: likewise of the receiving one; NaN: not known, as the others.
+        wire: share of the link's speed that was reached.
+        lost: share of what was sent that did not arrive.
+
+    """
+    for limit, is_so in (
+        (BY_WIRE, wire >= WIRE),
+        (BY_RECEIVER, receiver >= BUSY),
+        (BY_DROPS, lost >= LOST),
+        (BY_SENDER, sender >= BUSY),
+    ):
+        if is_so:
+            return limit
+    return UNKNOWN
+
+
+def _shares(
+    point: Point, arm: str, sums: Mapping[str, float], facts: Mapping[str, Any]
+) -> dict[str, float]:
+    threads = point.options(arm).threads
+    elapsed = sums["elapsed_ns"]
+    link = facts.get("link_mbit")
+    wire = _wire_bits(point, arm, sums, facts) / elapsed * 1e3  # bits/ns to Mbit/s
+    # The receiver is asked before the warm-up and after the drain.
+    sent_share = sums["sent_total_bytes"] / sums["bytes"]
+    receiving = elapsed * sent_share + sums["drain_ns"]
+    return {
+        "sender": sums["cpu_ns"] / (elapsed * threads),
+        "receiver": _receiver(sums, receiving),
+        "wire": wire / link if link else math.nan,
+        "lost": _lost(point, sums),
+    }
+
+
+def _receiver(sums: Mapping[str, float], receiving_ns: float) -> float:
+    """Return the share of the time in which the receiver's CPU was busy receiving."""
+    thread = sums["receiver_ns"]
+    if math.isnan(thread):
+        return math.nan
+    return max(thread, sums["softirq_receiver_ns"]) / receiving_ns
+
+
+def _lost(point: Point, sums: Mapping[str, float]) -> float:
+    """Return the larger share: dropped by the device, or sent and not received.
+
+    TCP sends again what is lost, and has none.
+    """
+    if point.protocol is Protocol.TCP:
+        return math.nan
+    dropped, received = sums["device_tx_dropped"], sums["received_bytes"]
+    known = []
+    packets = sums["device_tx_packets"] + dropped
+    if not math.isnan(dropped) and packets > 0:
+        known.append(dropped / packets)
+    if not math.isnan(received):
+        known.append(1 - received / sums["sent_total_bytes"])
+    return max(known, default=math.nan)
+
+
+def _wire_bits(
+    point: Point, arm: str, sums: Mapping[str, float], facts: Mapping[str, Any]
+) -> float:
+    """Return the bits that the timed requests take on an Ethernet wire."""
+    ip = IP_HEADER_BYTES[point.family]
+    payload = sums["bytes"]
+    if point.protocol is Protocol.TCP:
+        header = ip + TCP_HEADER_BYTES + ETHERNET_BYTES
+        fits = int(facts.get("mtu") or 1500) - ip - TCP_HEADER_BYTES
+        packets = payload / min(point.io_size_bytes, fits)
+    else:
+        header = ip + UDP_HEADER_BYTES + ETHERNET_BYTES
+        packets = sums["datagrams"]
+    return 8 * (payload + packets * header)
+
+
+def _more(arm: pd.DataFrame, base: pd.DataFrame) -> stats.Interval | None:
+    """Return what an arm takes more of CPU time per byte than the baseline, in percent.
+
+    It is the median over chunks of consecutive blocks, each paired within itself.
+    """
+    both = arm.merge(base, on="block", suffixes=("", "_base")).sort_values("block")
+    chunks = min(CHUNKS, len(both))
+    if not chunks:
+        return None
+    number = np.arange(len(both)) * chunks // len(both)
+    sums = both.groupby(number)[["cpu_ns", "bytes", "cpu_ns_base", "bytes_base"]].sum()
+    sums = sums[
+        (sums[["cpu_ns", "bytes", "cpu_ns_base", "bytes_base"]] > 0).all(axis=1)
+    ]
+    if sums.empty:
+        return None
+    ratio = (sums["cpu_ns"] / sums["bytes"]) / (
+        sums["cpu_ns_base"] / sums["bytes_base"]
+    )
+    logs = np.log(ratio.to_numpy(dtype=np.float64))
+    return stats.median_interval(logs).map(stats.percent)
+
+
+_COLUMNS = [
+    *("point", "path", "protocol", "family", "io_size_bytes", "batch", "arm"),
+    *("bottleneck", "sender_share", "receiver_share", "wire_share", "lost_share"),
+    *("mbit_per_s", "cpu_ns_per_kib", "cpu_percent", "cpu_low", "cpu_high"),
+]
+
+
+def sentences(frame: pd.DataFrame) -> list[str]:
+    """Return one sentence per place that says what limits its points.
+
+    Args:
+        frame: what `limits` returned.
+
+    """
+    return [
+        f"{place}: {_said(mine)}" for place, mine in frame.groupby("path", sort=False)
+    ]
+
+
+_MEANINGS = {
+    BY_WIRE: "the wire is full in {}: there the CPU time per KiB counts, not the gain",
+    BY_RECEIVER: "the receiver's CPU is the limit in {}",
+    BY_DROPS: "more is sent than arrives in {}",
+    BY_SENDER: "the sender's CPU is the limit in {}",
+    UNKNOWN: "nothing that was measured is the limit in {}",
+}
+
+
+def _said(rows: pd.DataFrame) -> str:
+    rows = rows[rows["arm"] != CONTROL]
+    counts = rows["bottleneck"].value_counts()
+    return "; ".join(
+        meaning.format(f"{counts[limit]} of {len(rows)} arms")
+        for limit, meaning in _MEANINGS.items()
+        if limit in counts
+    )
+
+
+def readable(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows as people read them: strings, units in the header.
+
+    Columns that are known nowhere are left out.
+    """
+    shares = {
+        "sender's CPU": "sender_share",
+        "receiver's CPU": "receiver_share",
+        "of the link": "wire_share",
+        "lost": "lost_share",
+    }
+    found = pd.DataFrame(
+        {
+            "path": frame["path"],
+            "protocol": [
+                f"{protocol.upper()}/IPv{family}"
+                for protocol, family in zip(
+                    frame["protocol"], frame["family"], strict=True
+                )
+            ],
+            "IO size [B]": frame["io_size_bytes"].astype(str),
+            "batch": frame["batch"].astype(str),
+            "arm": frame["arm"],
+            "limit": frame["bottleneck"],
+            **{
+                name: [_share(value) for value in frame[column]]
+                for name, column in shares.items()
+                if frame[column].notna().any()
+            },
+            "Mbit/s": [f"{value:,.0f}" for value in frame["mbit_per_s"]],
+            "CPU ns/KiB": [f"{value:.0f}" for value in frame["cpu_ns_per_kib"]],
+            "vs send [95 %]": [more_text(row) for _, row in frame.iterrows()],
+        }
+    )
+    return found.reset_index(drop=True)
+
+
+def _share(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.3g}%"
+
+
+def more_text(row: Mapping[str, Any]) -> str:
+    """Return the change in CPU time as text, like `-12% [-14, -11]`."""
+    if math.isnan(row["cpu_percent"]):
+        return ""
+    if math.isinf(row["cpu_low"]):
+        return f"{row['cpu_percent']:+.0f}% [few blocks]"
+    return f"{row['cpu_percent']:+.0f}% [{row['cpu_low']:+.0f}, {row['cpu_high']:+.0f}]"
+
+
+def lines(frame: pd.DataFrame) -> Iterator[tuple[str, ...]]:
+    """Yield the rows of the mail's small table, its header first.
+
+    Only what a card sent: of namespaces there is nothing to compare with a wire.
+    """
+    mine = frame[(frame["path"] == str(Path.NIC)) & (frame["arm"] != CONTROL)]
+    if mine.empty:
+        return
+    yield "size", "arm", "limit", "CPU", "link", "lost", "ns/KiB", "vs send"
+    for _, row in mine.iterrows():
+        yield (
+            f"{row['protocol'][0]}{row['family']} {row['io_size_bytes']}",
+            str(row["arm"]).partition(":")[0],
+            row["bottleneck"],
+            _share(row["sender_share"]),
+            _share(row["wire_share"]),
+            _share(row["lost_share"]),
+            f"{row['cpu_ns_per_kib']:.0f}",
+            more_text(row),
+        )
