@@ -301,7 +301,14 @@ def _place() -> Iterator[Fact]:
             _HAND,
         ),
         ("host_packet_taps", "int", "1", "the same on the host itself", _HAND),
-        ("xdp", "bool", "1", "an XDP program is on the device or its peer", _HAND),
+        (
+            "xdp",
+            "text",
+            "1",
+            "how an XDP program is on the device, or on the one at its other end: "
+            "native or generic; empty for none",
+            _HAND,
+        ),
         ("tc_programs", "int", "1", "programs at tc ingress and egress", _HAND),
         ("destination", "text", "1", "own or neighbour", _NEVER),
         ("destination_alias", "text", "1", "stands for the address", _NEVER),

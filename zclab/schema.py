@@ -8,6 +8,7 @@ is generated from this file by `zclab dictionary`.
 from dataclasses import dataclass
 from typing import Any
 
+from zclab import hostfacts
 from zclab.errors import DataError
 
 FORMAT_VERSION = 4
@@ -311,8 +312,8 @@ COLUMNS: tuple[Column, ...] = (
         "packet_taps",
         "int",
         "1",
-        "AF_PACKET sockets for all protocols that the sender's network namespace had "
-        "after the slice (/proc/net/packet)",
+        "AF_PACKET sockets for all protocols that saw the sending device after the "
+        "slice, from the sender's network namespace (/proc/net/packet)",
         nullable=True,
         since=4,
     ),
@@ -320,8 +321,9 @@ COLUMNS: tuple[Column, ...] = (
         "device_tx_packets",
         "int",
         "1",
-        "packets that the sending device counted in slice, warm-up and drain, those "
-        "of others too; null where it was not read",
+        "packets that the sending device counted as sent in slice, warm-up and drain, "
+        "those of others too, and none where it counts nothing of what it drops (ifb); "
+        "null where it was not read",
         nullable=True,
         since=4,
     ),
@@ -416,6 +418,7 @@ def dictionary() -> str:
         "|---|---|",
         *(f"| `{name}` | {meaning} |" for name, meaning in FILES.items()),
         "",
+        *hostfacts.dictionary(),
     ]
     return "\n".join(lines)
 

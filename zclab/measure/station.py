@@ -18,7 +18,7 @@ from zclab.errors import (
 )
 from zclab.measure import host, namespace
 from zclab.measure.flow import Flow
-from zclab.measure.path import Route, packet_taps, up
+from zclab.measure.path import Route, up
 from zclab.measure.peer.client import RemoteReceiver
 from zclab.measure.peer.inlets import connect
 from zclab.measure.target import Target
@@ -368,7 +368,7 @@ class Station:
             ),
             "corrupt": tally.corrupt if arm.options.verify else None,
             "disordered": tally.disordered if arm.options.verify else None,
-            "packet_taps": packet_taps(),
+            "packet_taps": self.route.packet_taps(),
             **device,
         }
 

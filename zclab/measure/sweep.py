@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
-from zclab import store, synthetic
+from zclab import preflight, store, synthetic
 from zclab.errors import InputError
 from zclab.measure import pilot, site
 from zclab.measure.site import Ground
@@ -191,6 +191,8 @@ def _go_on(field: _Field, journal: store.Journal, progress: Show | None) -> None
     """Take what is missing, and note what the host was like before and after."""
     host = field.ground.host
     journal.warnings.extend(_warnings(host))
+    if not host.get("synthetic"):
+        journal.warnings.extend(preflight.warnings(field.plan, host))
     allocation = Allocation(field.plan)
     number = 0
     for samples in journal.samples_before:

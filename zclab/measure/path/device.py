@@ -3,6 +3,7 @@
 Facts are read back from the kernel after all was set, never assumed.
 """
 
+import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,24 +16,26 @@ from zclab.errors import CapabilityError
 
 MTU = 65535  # of every device that zclab makes
 
+FEATURES_OF_SUM = ("tx-checksum-ipv4", "tx-checksum-ipv6", "tx-checksum-ip-generic")
 # Features by the kernel's names (net/ethtool/common.c); what ethtool(8) calls by one
 # name may be several, of which a device has one or two.
 FEATURES = {
     "scatter-gather": ("tx-scatter-gather",),
-    "tx-checksumming": (
-        "tx-checksum-ipv4",
-        "tx-checksum-ipv6",
-        "tx-checksum-ip-generic",
-    ),
+    "tx-checksumming": FEATURES_OF_SUM,
     "generic-segmentation-offload": ("tx-generic-segmentation",),
     "tcp-segmentation-offload": ("tx-tcp-segmentation",),
     "tx-udp-segmentation": ("tx-udp-segmentation",),
 }
+# Those that decide over copies are recorded one by one too: what ethtool(8) calls by
+# one name stays on as long as a sibling is that IP does not look at.
+SINGLE = ("tx-scatter-gather", *FEATURES_OF_SUM)
 # Words of a situation that switch a feature off.
 SWITCHES = {"sg": "scatter-gather", "tx-checksum": "tx-checksumming"}
 # Where filters may hang: the two ends of clsact (linux/pkt_sched.h).
 TC_PARENTS = (0xFFFFFFF2, 0xFFFFFFF3)
 ETH_P_ALL = "0003"  # as /proc/net/packet has it
+# IFLA_XDP_ATTACHED (linux/if_link.h); what else there is runs in or below the driver.
+XDP = {0: "", 2: "generic"}
 # Columns of /proc/net/dev.
 COUNTERS = {"tx_packets": 9, "tx_bytes": 8, "tx_dropped": 11}
 
@@ -51,22 +54,26 @@ def facts(network: IPRoute, name: str) -> dict[str, Any]:
         "kind": info.get_attr("IFLA_INFO_KIND") if info else "loopback",
         "mtu": link.get_attr("IFLA_MTU"),
         "qdisc": link.get_attr("IFLA_QDISC"),
-        "packet_taps": packet_taps(),
+        "packet_taps": packet_taps(name),
         "features": features(name),
-        "xdp": _has_xdp(link),
+        "xdp": _xdp(link),
         "tc_programs": _tc_programs(network, index_of(network, name)),
     }
 
 
 def features(name: str) -> dict[str, bool]:
-    """Return which of `FEATURES` a device has on; those it does not know left out."""
+    """Return which of `FEATURES` a device has on, and which of those one by one.
+
+    What it does not know is left out.
+    """
     with Ethtool() as ethtool:
         known = ethtool.get_features(name).features
-    return {
+    found = {
         feature: any(known[one].enable for one in names if one in known)
         for feature, names in FEATURES.items()
         if known.keys() & set(names)
     }
+    return found | {one: known[one].enable for one in SINGLE if one in known}
 
 
 def switch_off(name: str, words: Sequence[str]) -> None:
@@ -95,9 +102,14 @@ def switch_off(name: str, words: Sequence[str]) -> None:
             )
 
 
-def _has_xdp(link: Any) -> bool:
-    xdp = link.get_attr("IFLA_XDP")
-    return bool(xdp and xdp.get_attr("IFLA_XDP_ATTACHED"))
+def xdp(network: IPRoute, index: int) -> str:
+    """Return how an XDP program is on a device: `native`, `generic`; empty for none."""
+    return _xdp(network.get_links(index)[0])
+
+
+def _xdp(link: Any) -> str:
+    found = link.get_attr("IFLA_XDP")
+    return XDP.get(found.get_attr("IFLA_XDP_ATTACHED") or 0, "native") if found else ""
 
 
 def _tc_programs(network: IPRoute, index: int) -> int:
@@ -114,17 +126,26 @@ def _tc_programs(network: IPRoute, index: int) -> int:
     return len(found)
 
 
-def packet_taps() -> int:
+def packet_taps(name: str = "") -> int:
     """Return how many AF_PACKET sockets of this namespace see all protocols.
 
     Such a socket makes the kernel copy what leaves its device, or any device if it
     is bound to none (dev_queue_xmit_nit). Source: packet(7), /proc/net/packet.
+
+    Args:
+        name: only those that see this device; empty for all.
+
     """
+    seen = {0, socket.if_nametoindex(name)} if name else None
     try:
         lines = Path("/proc/net/packet").read_text().splitlines()[1:]
     except OSError:
         return 0
-    return sum(line.split()[3] == ETH_P_ALL for line in lines)
+    sockets = [line.split() for line in lines]
+    return sum(
+        words[3] == ETH_P_ALL and (seen is None or int(words[4]) in seen)
+        for words in sockets
+    )
 
 
 def counters(name: str) -> dict[str, int]:

@@ -1,8 +1,9 @@
 """A drop at a device's ingress: before IP, and before any copy for a receiver.
 
 A packet that a device receives goes to packet taps first, then to tc, then to the
-ingress hook of netfilter, and only what is left is copied and handed to IP
-(net/core/dev.c, __netif_receive_skb_core). A rule of the raw table comes too late.
+ingress hook of netfilter (net/core/dev.c, __netif_receive_skb_core). Older kernels copy
+for a receiver right after that, newer ones when IP delivers (6.18:
+ip_local_deliver_finish), so a rule of the raw table would do on these alone.
 """
 
 from pyroute2 import IPRoute

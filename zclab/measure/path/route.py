@@ -8,7 +8,6 @@ from typing import Any
 from pyroute2 import IPRoute
 
 from zclab import situation as situations
-from zclab.errors import InputError
 from zclab.measure.flow import AF, Flow
 from zclab.measure.namespace import PeerNetwork
 from zclab.measure.path import device, sink, tap, veth
@@ -26,7 +25,7 @@ class Route:
 
     Attributes:
         device: the device by which packets leave.
-        facts: what bears on zerocopy about it.
+        facts: what it is, does and leaves out, and those of its device.
         destination: where packets go, by IP version.
         live: whether a socket of this host takes the data.
         peer: the namespace of the other end; None where there is none.
@@ -67,9 +66,18 @@ class Route:
         return flow
 
     def look(self) -> dict[str, Any]:
-        """Return the facts again, those of the device as they are now."""
+        """Return the facts, those of the device as they are now."""
         with IPRoute() as network:
-            return self.facts | device.facts(network, self.device)
+            found = device.facts(network, self.device)
+        if self.peer:  # what counts is a program where the packets arrive
+            with self.peer.entered(), IPRoute() as far:
+                index = device.index_of(far, veth.FAR_END)
+                found["xdp"] = device.xdp(far, index) or found["xdp"]
+        return {**self.facts, **found}
+
+    def packet_taps(self) -> int:
+        """Return how many packet taps see the device now."""
+        return device.packet_taps(self.device)
 
     def counters(self) -> dict[str, int]:
         """Return what the device has counted so far, by name."""
@@ -129,8 +137,8 @@ def up(
         )
         if "tap" in words:
             route.held.append(tap.opened(route.device))
-        found = device.facts(network, route.device)
-    route.facts = {**found, **route.facts, "live": route.live, "situation": situation}
+    route.facts |= {"live": route.live, "situation": situation}
+    route.facts = route.look()
     return route
 
 
@@ -180,6 +188,7 @@ def _sink(network: IPRoute, families: set[int], words: Mapping[str, str]) -> Rou
         device=made.device,
         destination=FAR,
         live=False,
+        peer=made.peer,
         held=made.held,
         facts={"destination": "neighbour", **made.facts},
     )
@@ -209,13 +218,8 @@ def _veth(network: IPRoute, families: set[int], words: Mapping[str, str]) -> Rou
     )
 
 
-def _nic(_: IPRoute, _families: set[int], _words: Mapping[str, str]) -> Route:
-    raise InputError("path nic is not built in a namespace; name a device")
-
-
 _BUILDERS: Mapping[Path, Callable[[IPRoute, set[int], Mapping[str, str]], Route]] = {
     Path.LO: _loopback,
     Path.SINK: _sink,
     Path.VETH: _veth,
-    Path.NIC: _nic,
 }

@@ -12,6 +12,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from zclab.errors import CapabilityError
+from zclab.measure.namespace import PeerNetwork
 from zclab.measure.path import address, device, tun, veth
 from zclab.measure.path.address import NEAR
 from zclab.situation import RUNGS
@@ -47,6 +48,7 @@ class Sink:
     Attributes:
         rung: which of the ladder it is, or `tun`.
         by: what drops at the peer's ingress; empty where nothing does.
+        peer: the namespace of its other end; None where there is none.
         held: what must stay open.
 
     """
@@ -54,6 +56,7 @@ class Sink:
     device: str
     rung: str
     by: str = ""
+    peer: PeerNetwork | None = None
     held: list[Any] = field(default_factory=list)
 
     @property
@@ -131,13 +134,13 @@ def _raise(network: IPRoute, name: str, families: set[int], mtu: int) -> None:
 def _veth_drop(network: IPRoute, families: set[int], mtu: int) -> Sink:
     pair = veth.add(network, families, mtu)
     by = pair.drop(network, families)
-    return Sink(device=pair.device, rung="veth-drop", by=by, held=[pair])
+    return Sink(device=pair.device, rung="veth-drop", by=by, peer=pair.peer)
 
 
 def _veth_down(network: IPRoute, families: set[int], mtu: int) -> Sink:
     pair = veth.add(network, families, mtu)
     pair.take_down(network, families)
-    return Sink(device=pair.device, rung="veth-down", held=[pair])
+    return Sink(device=pair.device, rung="veth-down", peer=pair.peer)
 
 
 def _tun(network: IPRoute, families: set[int], mtu: int) -> Sink:
