@@ -186,7 +186,7 @@ def test_text_is_escaped(built, run):
 def test_verifies(built, run):
     """A fresh report verifies: its files, its run, and its mail from the data."""
     assert archive.verify(built) == [
-        "16 files as written",
+        "18 files as written",
         f"run {run.id} as reported",
         "mail.txt rebuilt from the data, byte for byte",
     ]

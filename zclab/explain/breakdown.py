@@ -13,6 +13,9 @@ from typing import Any
 
 import pandas as pd
 
+from zclab.explain.facts import lookup
+from zclab.store import Run, breakdowns
+
 USER, OTHER = "user", "other"
 
 # In the order in which a function is looked up; the first pattern that fits counts.
@@ -58,6 +61,12 @@ _PATTERNS: dict[str, str] = {
     "interrupts": r"asm_sysvec|sysvec_|irq_|__?hrtimer|tick_|update_process|"
     r"asm_common_interrupt|common_interrupt|scheduler_tick|sched_tick|timerqueue|"
     r"schedule|__schedule|pick_next|finish_task_switch|run_timer|rcu_core",
+}
+# Below the buckets: the column of `closure`, and its format.
+SUMS = {
+    "sum": ("sum_ns", ".0f"),
+    "measured": ("measured_ns", ".0f"),
+    "sum / measured": ("ratio", ".3f"),
 }
 BUCKETS = (
     "copy",
@@ -182,11 +191,27 @@ def texts(found: Mapping[str, Any]) -> pd.DataFrame:
         if ns.loc[name].sum() > 0
     ]
     sums = closure(found).set_index("arm")
-    for name, column, form in (
-        ("sum", "sum_ns", ".0f"),
-        ("measured", "measured_ns", ".0f"),
-        ("sum / measured", "ratio", ".3f"),
-    ):
+    for name, (column, form) in SUMS.items():
         told = {arm: format(sums.loc[arm, column], form) for arm in arms}
         rows.append({"": name, **told})
     return pd.DataFrame(rows)
+
+
+def of_host(run: Run) -> list[dict[str, Any]]:
+    """Return the newest breakdown of each point of a run that this host has one of.
+
+    Only those of the run's own host and kernel, as alias and release tell.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    names = {point.name for point in run.plan.points}
+    for path in breakdowns.listing():
+        one = breakdowns.load(path)
+        alike = all(
+            lookup(one["host"], *keys) == lookup(run.host, *keys) for keys in _SAME
+        )
+        if one["name"] in names and alike:
+            found[one["name"]] = one
+    return [found[point.name] for point in run.plan.points if point.name in found]
+
+
+_SAME = (("alias",), ("kernel", "release"))

@@ -199,6 +199,12 @@ def _bend(sizes: stats.Floats, ns: stats.Floats, drawn: stats.Floats) -> str:
     )
 
 
+def ends(drawn: stats.Floats) -> tuple[stats.Floats, stats.Floats]:
+    """Return the ends of the 95 % interval of each value, from draws x values."""
+    low, high = np.quantile(drawn, [TAIL, 1 - TAIL], axis=0)
+    return low, high
+
+
 def _ends(name: str, center: float, drawn: stats.Floats) -> dict[str, float]:
     low, high = np.quantile(drawn, [TAIL, 1 - TAIL])
     return {
@@ -222,7 +228,7 @@ def residuals(run: Run) -> pd.DataFrame:
                 continue
             median = one.median_ns[:, number]
             fixed, slope = _fit(one.sizes, median)
-            bounds = np.quantile(one.drawn_ns[:, :, number], [TAIL, 1 - TAIL], axis=0)
+            low, high = ends(one.drawn_ns[:, :, number])
             for i, size in enumerate(one.sizes):
                 fitted = fixed + slope * size
                 rows.append(
@@ -234,7 +240,7 @@ def residuals(run: Run) -> pd.DataFrame:
                         "fitted_ns": fitted,
                         "residual_ns": float(median[i] - fitted),
                         "residual_percent": float((median[i] / fitted - 1) * 100),
-                        "beyond": bool(not bounds[0, i] <= fitted <= bounds[1, i]),
+                        "beyond": bool(not low[i] <= fitted <= high[i]),
                     }
                 )
     return pd.DataFrame(rows)
@@ -279,6 +285,23 @@ def break_even(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def break_even_text(row: Any) -> str:
+    """Return a row of `break_even` in words: `5449 [5410, 5469]`, or why there is none.
+
+    An end that a draw did not find within the sizes is said to be beyond them.
+    """
+    if row["kind"] == ALWAYS:
+        return f"always, {row['smallest']} B and above"
+    if row["kind"] == NEVER:
+        return f"never, up to {row['largest']} B"
+    if row["kind"] == UNCLEAR:
+        return "it changes more than once"
+    low, high = row["bytes_low"], row["bytes_high"]
+    low_text = f"below {row['smallest']}" if low <= 0 else f"{low:.0f}"
+    high_text = f"above {row['largest']}" if math.isinf(high) else f"{high:.0f}"
+    return f"{row['break_even_bytes']:.0f} [{low_text}, {high_text}]"
+
+
 def crossing(sizes: stats.Floats, saved_ns: stats.Floats) -> tuple[str, float]:
     """Return how ns saved over sizes cross zero, and the size; NaN unless just once.
 
@@ -299,6 +322,85 @@ def crossing(sizes: stats.Floats, saved_ns: stats.Floats) -> tuple[str, float]:
 
 def _place(kind: str, at: float) -> float:
     return {ALWAYS: 0.0, NEVER: math.inf, UNCLEAR: math.inf}.get(kind, at)
+
+
+def prices(run: Run) -> pd.DataFrame:
+    """Return what single things cost on this host, from contrasts of the lines.
+
+    Columns: those of `Series.label`, what, unit, price_ns, price_low, price_high (ns),
+    how (which contrast). Only for series that have the arms of a contrast. A price is
+    of the whole line: where the lines bend, it is an average over the sizes measured.
+    """
+    rows = []
+    for one in series(run):
+        for what, unit, column, factor, more, less, how in _CONTRASTS:
+            if not {more, less} <= set(one.arms):
+                continue
+            over, under = one.arms.index(more), one.arms.index(less)
+
+            def price(
+                ns: stats.Floats,
+                *,
+                of: tuple[int, int] = (over, under),
+                part: int = column,
+                times: int = factor,
+                sizes: stats.Floats = one.sizes,
+            ) -> float:
+                first, second = (_fit(sizes, ns[:, arm])[part] for arm in of)
+                return (first - second) * times
+
+            drawn = np.array([price(draw) for draw in one.drawn_ns])
+            rows.append(
+                {
+                    **one.label,
+                    "what": what,
+                    "unit": unit,
+                    **_ends("price", price(one.median_ns), drawn),
+                    "how": how,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+# What is priced, per what, fixed cost (0) or slope (1), bytes, dearer arm, other arm.
+_CONTRASTS = (
+    (
+        "copying",
+        "per KiB",
+        1,
+        KIB,
+        "send",
+        "send_zc_fixed",
+        "slope of send less that of send_zc_fixed",
+    ),
+    (
+        "pinning",
+        "per page of 4 KiB",
+        1,
+        4 * KIB,
+        "send_zc",
+        "send_zc_fixed",
+        "slope of send_zc less that of send_zc_fixed",
+    ),
+    (
+        "an unregistered buffer",
+        "per request",
+        0,
+        1,
+        "send_zc",
+        "send_zc_fixed",
+        "fixed cost of send_zc less that of send_zc_fixed",
+    ),
+    (
+        "notification and bookkeeping",
+        "per request",
+        0,
+        1,
+        "send_zc_fixed",
+        "send",
+        "fixed cost of send_zc_fixed less that of send, whose packet heads differ too",
+    ),
+)
 
 
 def _lines_cross(one: Series, arm: int, basis: int) -> float:

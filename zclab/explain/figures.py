@@ -5,7 +5,7 @@ the interval of `stats.median_interval` as the error bar.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import matplotlib as mpl
@@ -21,7 +21,8 @@ from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
 from zclab import options as opts
 from zclab import stats
-from zclab.explain import claims, table
+from zclab.explain import breakdown as breakdowns
+from zclab.explain import claims, cost, table
 from zclab.params import BASELINE, CONTROL, Mode
 from zclab.store import Run
 
@@ -121,7 +122,8 @@ def _blocks(run: Run) -> pd.DataFrame:
 
 def _group(point: Any) -> str:
     return (
-        f"{point.place}\n{point.protocol.upper()}/IPv{point.family}, batch {point.batch}"
+        f"{point.place}\n"
+        f"{point.protocol.upper()}/IPv{point.family}, batch {point.batch}"
         + (f"\n{opts.spell(point.given)}" if point.given else "")
     )
 
@@ -343,9 +345,11 @@ def _floor(axes: Axes, control: pd.DataFrame, place: int) -> None:
         )
 
 
-def _legend(figure: Figure, blocks: pd.DataFrame, *, floor: bool) -> None:
-    """Put one legend of the arms right of all axes."""
-    labels = _compared(blocks)
+def _legend(
+    figure: Figure, blocks: pd.DataFrame, *, floor: bool, everyone: bool = False
+) -> None:
+    """Put one legend of the arms right of all axes; the baseline too for everyone."""
+    labels = _arms(blocks) if everyone else _compared(blocks)
     colours, markers = _colours(labels), _markers(labels)
     handles: list[Any] = [
         Line2D([], [], color=colours[arm], marker=markers[arm], linestyle="none")
@@ -448,3 +452,179 @@ def why(run: Run) -> Figure:
         fontsize="medium",
     )
     return _done(figure, _caption(run, zc))
+
+
+def cost_lines(run: Run) -> Figure:
+    """Return ns per request over size, one axes per series, with the fitted lines."""
+    found = cost.series(run)
+    if not found:
+        return _empty("no path of this run has three sizes or more")
+    rest = cost.residuals(run)
+    figure, grid = plt.subplots(
+        1,
+        len(found),
+        figsize=(1.4 + 4.6 * len(found), 3.8),
+        layout="constrained",
+        squeeze=False,
+    )
+    for axes, one in zip(grid[0], found, strict=True):
+        arms = [arm for arm in one.arms if arm != CONTROL]
+        colours, markers = _colours(arms), _markers(arms)
+        for arm in arms:
+            mine = rest
+            for name, value in {**one.label, "arm": arm}.items():
+                mine = mine[mine[name] == value]
+            axes.plot(
+                mine["io_size_bytes"],
+                mine["ns"],
+                markers[arm],
+                color=colours[arm],
+                markersize=5,
+                label=arm,
+            )
+            axes.plot(
+                mine["io_size_bytes"],
+                mine["fitted_ns"],
+                color=colours[arm],
+                linewidth=1,
+            )
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_locator(FixedLocator(_thinned(one.sizes)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter("{x:.0f}")
+        axes.tick_params(axis="x", rotation=90)
+        axes.set(
+            xlabel="IO size [B]",
+            ylabel="ns per request",
+            title=_series_title(one),
+            ylim=(0, None),
+        )
+    _legend(figure, rest, floor=False, everyone=True)
+    return _done(figure, f"Points: medians. Lines: a + b x bytes. Run {run.id}.")
+
+
+def break_even(run: Run) -> Figure:
+    """Return ns saved over size, and where it crosses zero, one axes per series."""
+    found = cost.series(run)
+    if not found:
+        return _empty("no path of this run has three sizes or more")
+    crossings = cost.break_even(run)
+    figure, grid = plt.subplots(
+        1,
+        len(found),
+        figsize=(1.4 + 4.6 * len(found), 3.8),
+        layout="constrained",
+        squeeze=False,
+    )
+    for axes, one in zip(grid[0], found, strict=True):
+        arms = [arm for arm in one.arms if arm not in (BASELINE, CONTROL)]
+        colours, markers = _colours(arms), _markers(arms)
+        for arm in arms:
+            number = one.arms.index(arm)
+            low, high = cost.ends(one.drawn_saved_ns[:, :, number])
+            axes.fill_between(
+                one.sizes, low, high, color=colours[arm], alpha=0.25, linewidth=0
+            )
+            axes.plot(
+                one.sizes,
+                one.saved_ns[:, number],
+                color=colours[arm],
+                marker=markers[arm],
+                markersize=5,
+                linewidth=1,
+            )
+            mine = crossings[crossings["arm"] == arm]
+            for name, value in one.label.items():
+                mine = mine[mine[name] == value]
+            for size in mine["break_even_bytes"].dropna():
+                axes.annotate(
+                    f"{size:.0f} B",
+                    (size, 0),
+                    xytext=(0, (-18, 12, -32, 26)[number % 4]),
+                    textcoords="offset points",
+                    color=colours[arm],
+                    ha="center",
+                    fontsize="small",
+                )
+        axes.axhline(0, color="black", linewidth=0.8, zorder=1)
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("symlog", linthresh=100)
+        axes.xaxis.set_major_locator(FixedLocator(_thinned(one.sizes)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter("{x:.0f}")
+        axes.tick_params(axis="x", rotation=90)
+        axes.set(
+            xlabel="IO size [B]",
+            ylabel="ns saved per request",
+            title=_series_title(one),
+        )
+    _legend(figure, crossings, floor=False)
+    return _done(
+        figure,
+        f"Medians of paired differences, 95 % interval; ns as logarithms beyond 100. "
+        f"Run {run.id}.",
+    )
+
+
+def _thinned(sizes: stats.Floats) -> list[float]:
+    """Return the sizes that can be labelled on a logarithmic axis."""
+    found: list[float] = []
+    for size in sizes:
+        if not found or size / found[-1] > 1.25:
+            found.append(float(size))
+    return found
+
+
+def _series_title(one: cost.Series) -> str:
+    point = one.points[0]
+    return _group(point).replace("\n", ", ", 1)
+
+
+BUCKET_COLOURS = dict(
+    zip(
+        breakdowns.BUCKETS,
+        sns.color_palette("tab20", len(breakdowns.BUCKETS)),
+        strict=True,
+    )
+)
+
+
+def breakdown(found: Sequence[Mapping[str, Any]]) -> Figure:
+    """Return where the time of a request goes: a stacked bar for each arm.
+
+    Args:
+        found: breakdowns, as `store.breakdowns.load` returns them; one axes each.
+
+    """
+    if not found:
+        return _empty("no breakdown of this host; make one: zclab breakdown")
+    figure, grid = plt.subplots(
+        1,
+        len(found),
+        figsize=(2.4 + 3.4 * len(found), 4.4),
+        layout="constrained",
+        squeeze=False,
+    )
+    for axes, one in zip(grid[0], found, strict=True):
+        ns = breakdowns.frame(one).pivot_table(
+            index="arm", columns="bucket", values="ns", sort=False
+        )[list(breakdowns.BUCKETS)]
+        ns.plot.bar(
+            stacked=True, ax=axes, color=BUCKET_COLOURS, width=0.7, legend=False
+        )
+        measured = breakdowns.closure(one)["measured_ns"]
+        axes.plot(range(len(ns)), measured, "k_", markersize=28, markeredgewidth=1.5)
+        axes.set(title=one["name"], xlabel="", ylabel="ns per request")
+        axes.tick_params(axis="x", rotation=0)
+    handles: list[Any] = [
+        Patch(color=BUCKET_COLOURS[name]) for name in breakdowns.BUCKETS
+    ]
+    handles.append(Line2D([], [], color="black", marker="_", linestyle="none"))
+    figure.legend(
+        handles[::-1],
+        ["measured", *breakdowns.BUCKETS[::-1]],
+        loc="center left",
+        bbox_to_anchor=(1.0, 0.5),
+        frameon=False,
+    )
+    return _done(figure, "perf, cpu-clock; apart from the timed samples.")

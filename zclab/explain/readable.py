@@ -4,10 +4,12 @@ Each takes the frame of `table.summary`, which is then computed once for a page.
 """
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
-from zclab.explain import claims, joined, prediction, published, table
+from zclab.explain import breakdown, claims, cost, joined, prediction, published, table
 from zclab.params import CONTROL
 from zclab.store import Run
 
@@ -159,6 +161,141 @@ def saved(summary: pd.DataFrame) -> pd.DataFrame:
         },
         index=frame.index,
     )
+
+
+def lines(run: Run) -> pd.DataFrame:
+    """Return the fitted cost of each arm: per request and per KiB, with intervals."""
+    frame = cost.lines(run)
+    if frame.empty:
+        return frame
+    return pd.DataFrame(
+        {
+            **_series(frame),
+            "mode": frame["arm"].to_list(),
+            "per request [ns, 95 %]": _ends(frame, "fixed", 0),
+            "per KiB [ns, 95 %]": _ends(frame, "kib", 2),
+            "worst residual": [f"{worst:.1f} %" for worst in frame["worst_percent"]],
+            "bends": [text or "-" for text in frame["bend"]],
+            "sizes": frame["sizes"].astype(str).to_list(),
+        }
+    )
+
+
+def prices(run: Run) -> pd.DataFrame:
+    """Return what a copied KiB, a pinned page and a notification cost here."""
+    frame = cost.prices(run)
+    if frame.empty:
+        return frame
+    return pd.DataFrame(
+        {
+            **_series(frame),
+            "what": frame["what"].to_list(),
+            "unit": frame["unit"].to_list(),
+            "price [ns, 95 %]": _ends(frame, "price", 1),
+            "how": frame["how"].to_list(),
+        }
+    )
+
+
+def break_even(run: Run) -> pd.DataFrame:
+    """Return from what size on each zerocopy mode costs less than plain send."""
+    frame = cost.break_even(run)
+    if frame.empty:
+        return frame
+    return pd.DataFrame(
+        {
+            **_series(frame),
+            "mode": frame["arm"].to_list(),
+            "pays from [B, 95 %]": _each(frame, cost.break_even_text),
+            "by the lines [B]": [
+                "-" if math.isnan(size) else f"{size:.0f}"
+                for size in frame["line_bytes"]
+            ],
+            "sizes": [
+                f"{row.smallest} to {row.largest} B" for row in frame.itertuples()
+            ],
+        }
+    )
+
+
+def implied() -> pd.DataFrame:
+    """Return the cost per request and per KiB that the published rates imply."""
+    frame = cost.implied()
+    return pd.DataFrame(
+        {
+            "table": [published.twin(name).title for name in frame["table"]],
+            "column": frame["column"].to_list(),
+            "per request [ns]": [f"{ns:.0f}" for ns in frame["fixed_ns"]],
+            "per KiB [ns]": [f"{ns:.2f}" for ns in frame["kib_ns"]],
+            "worst residual": [f"{worst:.1f} %" for worst in frame["worst_percent"]],
+            "rows [ns]": frame["per_row"].to_list(),
+        }
+    )
+
+
+def carried(run: Run) -> pd.DataFrame:
+    """Return v5's ns saved as percent of this host's cost, and ours on v5's host."""
+    frame = cost.carried(run)
+    if frame.empty:
+        return frame
+
+    def percents(column: str) -> list[str]:
+        return [
+            "all of it" if math.isinf(value) else f"{table.signed(value, 1)} %"
+            for value in frame[column]
+        ]
+
+    def ns(column: str) -> list[str]:
+        return [table.signed(value, 0) for value in frame[column]]
+
+    return pd.DataFrame(
+        {
+            "IO size [B]": frame["io_size_bytes"].astype(str).to_list(),
+            "published": percents("published_percent"),
+            "it saved [ns]": ns("published_saved_ns"),
+            "which here were": percents("theirs_here_percent"),
+            "here": percents("gain_percent"),
+            "we saved [ns]": ns("saved_ns"),
+            "which there were": percents("ours_there_percent"),
+        }
+    )
+
+
+def buckets(found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return breakdowns as one table: ns per request by bucket, point and mode."""
+    frames = [
+        breakdown.texts(one).set_index("").add_prefix(f"{one['name']}: ")
+        for one in found
+    ]
+    if not frames:
+        return pd.DataFrame()
+    joined_frame = pd.concat(frames, axis=1).fillna("-")
+    order = [*breakdown.BUCKETS, *breakdown.SUMS]
+    rows = [name for name in order if name in joined_frame.index]
+    return joined_frame.loc[rows].reset_index().rename(columns={"": "bucket [ns]"})
+
+
+def _series(frame: pd.DataFrame) -> dict[str, list[str]]:
+    """Return the columns that name a series; options only where there are some."""
+    found = {
+        "path": frame["path"].to_list(),
+        "protocol": [
+            f"{row.protocol.upper()}/IPv{row.family}" for row in frame.itertuples()
+        ],
+        "batch": frame["batch"].astype(str).to_list(),
+    }
+    if frame["given"].any():
+        found["options"] = frame["given"].to_list()
+    return found
+
+
+def _ends(frame: pd.DataFrame, name: str, digits: int) -> list[str]:
+    return [
+        f"{table.signed(row[f'{name}_ns'], digits)} "
+        f"[{table.signed(row[f'{name}_low'], digits)}, "
+        f"{table.signed(row[f'{name}_high'], digits)}]"
+        for row in frame.to_dict("records")
+    ]
 
 
 def _claim(frame: pd.DataFrame) -> dict[str, list[str]]:

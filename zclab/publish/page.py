@@ -40,6 +40,7 @@ TITLES = {
     "10-measure": "how the run was taken",
     "20-v5-tables": "the published tables beside ours",
     "30-why": "why zerocopy wins into a sink and loses over veth",
+    "40-cost": "what a request and a byte cost, and from what size on zerocopy pays",
 }
 
 

@@ -30,7 +30,7 @@ FIGURES = "figures"
 NOTEBOOKS = "notebooks"
 
 MEASURING = "10-measure"
-EXPLAINING = ("00-host", "20-v5-tables", "30-why")
+EXPLAINING = ("00-host", "20-v5-tables", "30-why", "40-cost")
 DRAWN = {
     "gain": figures.gain,
     "cost_by_size": figures.cost_by_size,
