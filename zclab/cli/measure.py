@@ -8,7 +8,23 @@ from typing import Annotated, Any
 import typer
 
 from zclab.cli import nic
-from zclab.cli.app import Budget, Out, PlanFile, Precision, Profile, Seed, app
+from zclab.cli.app import (
+    Arms,
+    Batch,
+    Budget,
+    OfFamily,
+    OnPath,
+    Out,
+    OverProtocol,
+    PlanFile,
+    Precision,
+    Profile,
+    Seed,
+    SendOptions,
+    Sizes,
+    With,
+    app,
+)
 from zclab.cli.terminal import bar, echo_columns, say
 from zclab.errors import InputError, StoppedError
 
@@ -16,29 +32,14 @@ from zclab.errors import InputError, StoppedError
 @app.command(epilog="Example: zclab measure --path sink --sizes 600,8000 --batch 8")
 def measure(  # noqa: PLR0917 - typer calls it by keyword
     profile: Profile = "",
-    path: Annotated[str, typer.Option(help="sink, veth, lo or nic.")] = "",
-    protocol: Annotated[str, typer.Option(help="udp or tcp.")] = "",
-    family: Annotated[str, typer.Option(help="4 or 6.")] = "",
-    sizes: Annotated[
-        str, typer.Option(help="Bytes per send, separated by commas.", metavar="LIST")
-    ] = "",
-    modes: Annotated[
-        str,
-        typer.Option(
-            help="Arms, separated by commas: modes, each with options of its own if "
-            "you like, as in send,send_zc_fixed:pages=thp; see `zclab modes`.",
-            metavar="LIST",
-        ),
-    ] = "",
-    options: Annotated[
-        str,
-        typer.Option(
-            help="Options that all arms share, as in taskrun=coop:sndbuf=65536; "
-            "see `zclab options`.",
-            metavar="NAME=VALUE:...",
-        ),
-    ] = "",
-    batch: Annotated[str, typer.Option(help="Requests per submit, 1 to 512.")] = "",
+    path: OnPath = "",
+    protocol: OverProtocol = "",
+    family: OfFamily = "",
+    sizes: Sizes = "",
+    modes: Arms = "",
+    options: SendOptions = "",
+    batch: Batch = "",
+    situation: With = "",
     plan_file: PlanFile = None,
     precision: Precision = "",
     budget: Budget = "",
@@ -74,8 +75,8 @@ def measure(  # noqa: PLR0917 - typer calls it by keyword
     """Take a run: all points of a profile, of your own plan, or of a grid given here.
 
     Without any option it takes the profile `quick`. With one of --path, --protocol,
-    --family, --sizes, --modes, --options or --batch it measures one point per size
-    instead: by default udp over IPv4 on the sink, 1200, 4000 and 8000 bytes, the
+    --family, --sizes, --modes, --options, --batch or --with it measures one point per
+    size instead: by default udp over IPv4 on the sink, 1200, 4000 and 8000 bytes, the
     selftest's modes, batch 8 (tcp: batch 1), to half a percent point or for 20 s a
     point. The plan is fixed and hashed before the first sample. Ctrl-C keeps the
     finished blocks, and --resume goes on from there. The run's folder is printed at
@@ -92,6 +93,7 @@ def measure(  # noqa: PLR0917 - typer calls it by keyword
         "modes": modes,
         "options": options,
         "batch": batch,
+        "with": situation,
     }
     changes = {"precision": precision, "budget": budget, "blocks": blocks, "seed": seed}
     device = {
@@ -330,6 +332,7 @@ def points_of(grid: dict[str, str]) -> Any:
         ),
         given=opts.parse(grid.get("options", "")),
         batch=params.parse_int(grid.get("batch", "1" if tcp else "8"), "batch"),
+        situation=grid.get("with", ""),
     )
 
 
