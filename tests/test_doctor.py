@@ -215,6 +215,16 @@ def test_a_policy_that_stops_others_does_not_stop_root(root):
     assert found(root, uid=0)["policy"].level == "fyi"
 
 
+def test_namespaces_that_a_sysctl_forbids(root):
+    """Where a limit is 0, the cure names that one."""
+    patients.write(root, "/proc/sys/user/max_user_namespaces", "0")
+
+    seen = found(root, namespaces=refuse)["namespaces"]
+
+    assert seen.level == "lies"
+    assert seen.cure == "sysctl user.max_user_namespaces=15000"
+
+
 def test_a_tap_elsewhere_counts_by_the_kernel(root):
     """Without a device a tap lies only where taps see the packets of all namespaces."""
     row = PACKET + TAP.format(device=0, inode=99)

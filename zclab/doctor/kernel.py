@@ -66,7 +66,8 @@ def io_uring(patient: Patient) -> Seen:
     try:
         patient.support()
     except CapabilityError as error:
-        return Seen(Level.LIES, f"{seen}; {error}", read, _io_uring_cure(value))
+        cure = _io_uring_cure(value, str(error))
+        return Seen(Level.LIES, f"{seen}; {error}", read, cure)
     if value == 1:
         return Seen(
             Level.FYI,
@@ -77,9 +78,11 @@ def io_uring(patient: Patient) -> Seen:
     return Seen(Level.FINE, f"{seen}; a ring can be made", read)
 
 
-def _io_uring_cure(value: int | None) -> str:
+def _io_uring_cure(value: int | None, why: str) -> str:
     if value:
         return "sysctl kernel.io_uring_disabled=0"
+    if "is lo up" in why:
+        return "ip link set dev lo up; else ulimit -l unlimited, as root"
     return (
         "in a container: docker run --security-opt seccomp=unconfined ...; "
         "else see the reason above"
@@ -146,7 +149,7 @@ def namespaces(patient: Patient) -> Seen:
             if patient.tree.number(f"/proc/sys/user/max_{name}_namespaces") == 0:
                 cure = f"sysctl user.max_{name}_namespaces=15000"
         return Seen(Level.LIES, f"{error}; {limits}", read, cure)
-    return Seen(Level.FINE, f"both can be entered; {limits}", read)
+    return Seen(Level.FINE, f"those of a run can be made; {limits}", read)
 
 
 def policy(patient: Patient) -> Seen:

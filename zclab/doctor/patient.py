@@ -2,9 +2,8 @@
 
 import os
 import resource
-import subprocess
-import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +12,11 @@ from zclab.doctor.device import Device
 from zclab.doctor.tree import Tree, UnreadableError
 from zclab.doctor.watch import WATCHED_S, Watched, watch
 from zclab.errors import CapabilityError
-from zclab.measure import host, profile
+from zclab.measure import host, namespace, profile
 from zclab.params import Mode, Plan
 from zclab.store import files
 from zclab.uring import probe
 from zclab.uring.probe import Support
-
-TRIAL_S = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,24 +114,23 @@ def _try_namespaces() -> None:
         CapabilityError: they are refused; the message names the setting.
 
     """
-    code = (
-        "import sys\n"
-        "from zclab.errors import CapabilityError\n"
-        "from zclab.measure import namespace\n"
-        "try:\n"
-        "    namespace.enter()\n"
-        "except CapabilityError as error:\n"
-        "    sys.exit(str(error))\n"
-    )
-    try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", code],
-            capture_output=True,
-            text=True,
-            timeout=TRIAL_S,
-            check=False,
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise UnreadableError(f"namespaces could not be tried: {error}") from None
-    if done.returncode:
-        raise CapabilityError(done.stderr.strip().splitlines()[-1])
+    answer, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 2
+        with suppress(OSError):
+            try:
+                namespace.enter()
+                status = 0
+            except CapabilityError as error:
+                os.write(told, str(error).encode())
+                status = 1
+        os._exit(status)
+    os.close(told)
+    with os.fdopen(answer, "rb") as reading:
+        why = reading.read().decode()
+    _, status = os.waitpid(child, 0)
+    if os.waitstatus_to_exitcode(status) == 1:
+        raise CapabilityError(why)
+    if status:
+        raise UnreadableError("namespaces could not be tried: the trial failed")
