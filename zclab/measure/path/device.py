@@ -3,6 +3,7 @@
 Facts are read back from the kernel after all was set, never assumed.
 """
 
+import os
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,6 +12,7 @@ from typing import Any
 
 from pyroute2 import Ethtool, IPRoute
 from pyroute2.ethtool.ioctl import NotSupportedError
+from pyroute2.netlink.exceptions import NetlinkError
 
 from zclab.errors import CapabilityError
 
@@ -43,6 +45,11 @@ COUNTERS = {"tx_packets": 9, "tx_bytes": 8, "tx_dropped": 11}
 def index_of(network: IPRoute, name: str) -> int:
     """Return the number of the device of that name."""
     return int(network.link_lookup(ifname=name)[0])
+
+
+def why(error: Exception) -> str:
+    """Return what the kernel said to a request over netlink, in words."""
+    return os.strerror(error.code) if isinstance(error, NetlinkError) else str(error)
 
 
 def facts(network: IPRoute, name: str) -> dict[str, Any]:

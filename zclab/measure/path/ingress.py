@@ -36,7 +36,7 @@ def drop(name: str) -> str:
         try:
             make(name)
         except NetlinkError as error:
-            refused.append(f"{word}: {error}")
+            refused.append(f"{word}: {device.why(error)}")
         else:
             return word
     raise CapabilityError(

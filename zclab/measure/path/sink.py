@@ -88,12 +88,12 @@ def add(network: IPRoute, families: set[int], mtu: int, rung: str = "") -> Sink:
         try:
             return _MAKERS[name](network, families, mtu)
         except (CapabilityError, NetlinkError) as error:
-            refused.append(f"{name}: {error}")
+            refused.append(f"{name}: {device.why(error)}")
             _clear(network)
     if rung:
-        raise CapabilityError(f"this kernel makes no sink of that kind: {refused[0]}")
+        raise CapabilityError(f"no such sink here: {refused[0]}")
     raise CapabilityError(
-        f"this kernel makes no sink at all ({'; '.join(refused)}); load a device: "
+        f"no sink can be made here ({'; '.join(refused)}); load a device: "
         "modprobe dummy, modprobe ifb, or modprobe veth"
     )
 
@@ -116,7 +116,9 @@ def _alone(kind: str) -> Callable[[IPRoute, set[int], int], Sink]:
         try:
             network.link("add", ifname=NAME, kind=kind)
         except NetlinkError as error:
-            raise CapabilityError(f"{error}; load it: modprobe {kind}") from None
+            raise CapabilityError(
+                f"{device.why(error)}; load it: modprobe {kind}"
+            ) from None
         _raise(network, NAME, families, mtu)
         return Sink(device=NAME, rung=kind)
 

@@ -78,8 +78,8 @@ def add(network: IPRoute, families: set[int], mtu: int) -> Pair:
         )
     except NetlinkError as error:
         raise CapabilityError(
-            f"the veth path needs a veth device, which this kernel refuses ({error}); "
-            "load it: modprobe veth"
+            "the veth path needs a veth device, which this kernel refuses "
+            f"({device.why(error)}); load it: modprobe veth"
         ) from None
     index = device.index_of(network, NEAR_END)
     with peer.entered(), IPRoute() as far:
