@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from zclab.cli import doctor
 from zclab.cli.app import (
     Arms,
     Batch,
@@ -68,6 +69,7 @@ def breakdown(  # noqa: PLR0917 - typer calls it by keyword
         "with": situation,
     }
     length_s = positive({"seconds": seconds or "2"}, "seconds")
+    doctor.put_back()
     perf.needed()
     for point in points_of(typed_of(grid)):
         say(f"sampling {point.name}, {length_s:g} s an arm ...")

@@ -67,10 +67,9 @@ def doctor(
         raise InputError(f"{command[0]} goes with --apply: doctor --apply -- COMMAND")
     if apply and (as_json or every):
         raise InputError("--apply goes without --json and --all; ask for them first")
-    from zclab.doctor import examination, patient, treatment, undo
+    from zclab.doctor import examination, patient, treatment
 
-    for line in undo.recover():
-        say(f"zclab: {line}")
+    put_back()
     met = patient.meet(dev, profile)
     findings = examination.examine(met)
     if apply:
@@ -108,3 +107,11 @@ def _echo(findings: Any, every: bool) -> None:
     told = ", ".join(f"{count} {level}" for level, count in counts.items())
     more = "" if every or "fine" not in counts else "; --all shows what is fine"
     typer.echo(f"{told}{more}")
+
+
+def put_back() -> None:
+    """Put back what a `doctor --apply` left that was killed, and say so."""
+    from zclab.doctor import undo
+
+    for line in undo.recover():
+        say(f"zclab: {line}")

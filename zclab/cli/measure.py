@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zclab.cli import nic
+from zclab.cli import doctor, nic
 from zclab.cli.app import (
     Arms,
     Batch,
@@ -105,6 +105,7 @@ def measure(  # noqa: PLR0917 - typer calls it by keyword
         "seconds": seconds,
     }
     target = nic.target_of(device, token_file)
+    doctor.put_back()
     if resume:
         _resume(
             resume,

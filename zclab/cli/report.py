@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zclab.cli import nic
+from zclab.cli import doctor, nic
 from zclab.cli.app import Budget, PlanFile, Precision, Profile, Seed, app
 from zclab.cli.measure import kept, plan_of, positive, typed_of
 from zclab.cli.terminal import Shown, bar, say
@@ -58,6 +58,7 @@ def report(  # noqa: PLR0917 - typer calls it by keyword
         "seconds": seconds,
     }
     target = nic.target_of(device, token_file)
+    doctor.put_back()
     if runs:
         folders = [store.find(run) for run in runs]
         say(f"Reporting {', '.join(folder.name for folder in folders)} ...")
