@@ -68,6 +68,18 @@ def test_excluded_points_are_told_with_the_reason():
     assert Plan.from_json(plan.to_json()) == plan
 
 
+def test_situations_are_multiplied_and_left_out_like_other_factors():
+    """`with` may be a list; words in any order are one situation."""
+    plan = parse(
+        'points: [{path: [sink, lo], with: ["", "tap,mtu=1500"], sizes: [1200]}]\n'
+        'exclude: [{path: lo, with: "mtu=1500,tap"}]'
+    )
+
+    assert plan.places == ("sink", "sink+mtu=1500+tap", "lo")
+    assert dict(plan.excluded).keys() == {"lo+mtu=1500+tap-udp4-1200B-n8"}
+    assert Plan.from_json(plan.to_json()) == plan
+
+
 def test_a_stop_rule_is_read():
     """Precision makes points stop by themselves; its companions bound the cost."""
     plan = parse(

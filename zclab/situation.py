@@ -85,17 +85,17 @@ def parse(text: str) -> str:
             raise InputError(f"situation {word!r} is unknown; use: {known}")
         if name in found:
             raise InputError(f"situation {name} is given twice; name it once")
-        found[name] = sign + _value(name, value)
-        if bool(sign) != bool(WORDS[name].values):
+        if bool(value) != bool(WORDS[name].values) or bool(sign) != bool(value):
             raise InputError(
                 f"situation {word!r}: write {' or '.join(WORDS[name].spellings(name))}"
             )
+        found[name] = sign + _value(name, value)
     return ",".join(name + found[name] for name in WORDS if name in found)
 
 
 def _value(name: str, value: str) -> str:
     known = WORDS[name].values
-    if known == ("N",) and value:
+    if known == ("N",):
         if not (value.isascii() and value.isdigit()):
             raise InputError(f"situation {name}={value} is not a whole number")
         number = int(value)
@@ -105,7 +105,7 @@ def _value(name: str, value: str) -> str:
                 f"{MTU_MOST} bytes"
             )
         return str(number)
-    if known and value and value not in known:
+    if known and value not in known:
         raise InputError(
             f"situation {name}={value} is unknown; use "
             f"{' or '.join(WORDS[name].spellings(name))}"
