@@ -321,3 +321,19 @@ def test_alias_is_stable_and_anonymous(monkeypatch):
     assert os.uname().nodename not in host.alias().removeprefix("host-")
     monkeypatch.setenv("ZCLAB_HOST_ALIAS", "my box/1")
     assert host.alias() == "my-box-1"
+
+
+def test_warned(tmp_path):
+    """What a run warns of is told before its first block, and is in its manifest."""
+    point = replace(POINTS[0], situation="tap", modes=(Mode.SEND, Mode.SEND_ZC))
+    plan = replace(PLAN, points=(point,), blocks=1)
+    told = []
+
+    def counting(_):
+        told.append("a block")
+
+    folder = sweep.take(plan, out=tmp_path, progress=counting, warn=told.append)
+
+    assert any("[tap" in line and "copied" in line for line in told)
+    assert told[-1] == "a block"
+    assert set(told[:-1]) <= set(store.load(folder).warnings)

@@ -123,8 +123,12 @@ def measure(  # noqa: PLR0917 - typer calls it by keyword
         return
     parent = out if out is not None else store.runs_dir()
     with kept(parent), bar() as show:
-        folder = sweep.take(plan, out=out, progress=show, target=target)
+        folder = sweep.take(plan, out=out, progress=show, warn=_warn, target=target)
     typer.echo(folder)
+
+
+def _warn(text: str) -> None:
+    say(f"zclab: warning: {text}")
 
 
 def _resume(
@@ -146,7 +150,7 @@ def _resume(
     folder = store.find(name)
     plan = plan_of(*sources, {}, {}, target=target) if any(sources) else None
     with kept(folder.parent, resumed=folder), bar() as show:
-        sweep.resume(folder, plan=plan, progress=show, target=target)
+        sweep.resume(folder, plan=plan, progress=show, warn=_warn, target=target)
     typer.echo(folder)
 
 

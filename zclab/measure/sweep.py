@@ -45,6 +45,7 @@ class Progress:
 
 
 Show = Callable[[Progress], None]
+Warn = Callable[[str], None]
 
 
 def take(
@@ -52,6 +53,7 @@ def take(
     *,
     out: FilePath | None = None,
     progress: Show | None = None,
+    warn: Warn | None = None,
     target: Target | None = None,
 ) -> FilePath:
     """Execute `plan`, seal the run and return its folder.
@@ -63,6 +65,7 @@ def take(
         plan: what to measure.
         out: folder in which the run's folder is made; data/runs by default.
         progress: called after every block.
+        warn: called before the first block with each thing the run warns of.
         target: where the nic path sends; kept out of the run.
 
     Raises:
@@ -86,7 +89,7 @@ def take(
                 slices={} if plan.slice_ns else field.slices,
             )
         )
-        _go_on(field, journal, progress)
+        _go_on(field, journal, progress, warn)
     return journal.folder
 
 
@@ -95,6 +98,7 @@ def resume(
     *,
     plan: Plan | None = None,
     progress: Show | None = None,
+    warn: Warn | None = None,
     target: Target | None = None,
 ) -> FilePath:
     """Continue an interrupted run where it ended, seal it and return its folder.
@@ -103,6 +107,7 @@ def resume(
         folder: the run.
         plan: what it should be a run of; None for whatever its plan says.
         progress: called after every block.
+        warn: called before the first block with each thing the run warns of.
         target: where the nic path sends.
 
     Raises:
@@ -119,7 +124,7 @@ def resume(
         journal = stack.enter_context(store.Journal.reopen(folder, ground.host))
         field = _Field.of(stored, ground, journal.slices)
         field.warm_up()
-        _go_on(field, journal, progress)
+        _go_on(field, journal, progress, warn)
     return folder
 
 
@@ -187,12 +192,21 @@ def costs(samples: Iterable[dict[str, Any]]) -> dict[str, float]:
     }
 
 
-def _go_on(field: _Field, journal: store.Journal, progress: Show | None) -> None:
+def _go_on(
+    field: _Field,
+    journal: store.Journal,
+    progress: Show | None,
+    warn: Warn | None,
+) -> None:
     """Take what is missing, and note what the host was like before and after."""
     host = field.ground.host
-    journal.warnings.extend(_warnings(host))
+    warnings = _warnings(host)
     if not host.get("synthetic"):
-        journal.warnings.extend(preflight.warnings(field.plan, host))
+        warnings += preflight.warnings(field.plan, host)
+    journal.warnings.extend(warnings)
+    if warn:
+        for warning in warnings:
+            warn(warning)
     allocation = Allocation(field.plan)
     number = 0
     for samples in journal.samples_before:
