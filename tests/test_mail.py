@@ -391,3 +391,49 @@ def test_options_make_a_point_no_twin(tmp_path: Folder) -> None:
     )
 
     assert "Against v5" not in mail.render(run, REPORT)
+
+
+@pytest.mark.parametrize(
+    ("rung", "says"),
+    [
+        ("ifb", "Sink: the device ifb, which drops every packet."),
+        ("veth-drop", "Sink: a veth pair, whose peer's ingress drops every packet."),
+        (
+            "veth-down",
+            "Sink: a veth pair with the peer down, which drops every packet.",
+        ),
+    ],
+)
+def test_the_rung_of_the_sink_and_what_it_leaves_out_are_told(
+    tmp_path: Folder, rung: str, says: str
+) -> None:
+    """Every mail names the device that drops, and what a real path has besides."""
+    host = dict(samples.HOST)
+    sink = {
+        **host["paths"]["sink"],
+        "kind": rung.partition("-")[0],
+        "rung": rung,
+        "leaves_out": "a wire, and all that a receiver does",
+    }
+    host["paths"] = {**host["paths"], "sink": sink}
+    text = " ".join(mail.render(samples.make(tmp_path, host=host), REPORT).split())
+
+    assert says in text
+    assert "the sink leaves out a wire, and all that a receiver does, so its" in text
+
+
+def test_a_situation_is_in_the_label_and_in_the_command(tmp_path: Folder) -> None:
+    """A point in a situation is told as such, and can be taken again."""
+    points = tuple(
+        replace(point, situation="mtu=1500,tap")
+        for point in samples.points(tcp=False)[:2]
+    )
+    run = samples.make(tmp_path, plan_points=points, planned=12)
+    run = replace(run, plan=replace(run.plan, profile="custom"))
+    text = mail.render(run, REPORT)
+    words = " ".join(text.replace("\\\n", "").split())
+
+    assert "Path sink+mtu=1500+tap" in words
+    assert "--with mtu=1500,tap" in words
+    assert "The paths sink, veth, lo: not in this run." in words
+    assert mail.lint(text) == []

@@ -356,3 +356,25 @@ def test_modes_are_those_of_the_plan(tmp_path: Folder) -> None:
 
     assert table.summary(run)["arm"].to_list() == ["send", "send_zc", "control"]
     assert "-" in table.v5_shaped(run, "v5-tcp-localhost")
+
+
+def test_situations_of_one_path_stay_apart(tmp_path: Folder) -> None:
+    """A point in a situation is no row of the plain path's, and its label says so."""
+    points = tuple(
+        dataclasses.replace(samples.points(tcp=False)[1], situation=given)
+        for given in ("", "mtu=1500", "mtu=1500,tap")
+    )
+    run = samples.make(tmp_path, plan_points=points, planned=12)
+    frame = table.summary(run)
+
+    assert frame["path"].unique().tolist() == [
+        "sink",
+        "sink+mtu=1500",
+        "sink+mtu=1500+tap",
+    ]
+    assert frame.groupby("path")["point"].nunique().tolist() == [1, 1, 1]
+    assert table.where(frame.iloc[-1]).startswith("sink+mtu=1500+tap, UDP/IPv4")
+    assert set(table.compact(frame, "sink")["arm"]) == set(points[0].arms)
+    assert len(table.compact(frame, "sink")) == len(points[0].arms)
+    twins = table.v5_points(frame, "v5-dummy")["point"].dropna()
+    assert twins.tolist() == [points[0].name]

@@ -70,7 +70,7 @@ SOFTWARE: tuple[tuple[tuple[str, ...], str, str], ...] = (
 )
 
 _IN_BYTES = ("bytes", "memory", "mem_max", "mem_default")
-PATH_COLUMNS = ("device", "kind", "mtu", "qdisc", "receiver", "packet_taps")
+PATH_COLUMNS = ("device", "kind", "rung", "mtu", "qdisc", "receiver", "packet_taps")
 
 
 def lookup(host: Mapping[str, Any], *keys: str) -> Any:
@@ -156,6 +156,8 @@ def paths(run: Run) -> pd.DataFrame:
                 f"{min(unfragmented_bytes(entry['mtu'], family), UDP_MAX_BYTES)} B"
                 for family in (4, 6)
             )
+        if "leaves_out" in entry:
+            row["leaves out"] = entry["leaves_out"]
         rows.append(row)
     return pd.DataFrame(rows).fillna("")
 

@@ -75,7 +75,7 @@ def render(run: Run, report_id: str) -> str:
         _system(run),
         *_tables(frame),
         *_warnings(run, frame),
-        [NOT_SHOWN, *_bullets(_not_shown(frame))],
+        [NOT_SHOWN, *_bullets(_not_shown(run, frame))],
         _reproduce(run, report_id),
     ]
     return "\n\n".join(_ascii("\n".join(lines)) for lines in sections) + "\n"
@@ -172,13 +172,26 @@ def _words(run: Run) -> list[str]:
     """Return what the words of the tables mean, for who never heard of zclab."""
     release = _prefixed(run, "Linux", "kernel", "release") or "Kernel not recorded"
     where = f"{release} {_guest(run)}".strip()
-    sink = _paths(run).get("sink", {}).get("kind")
-    drops = f" Sink: the device {sink}, which drops every packet." if sink else ""
+    sink = _sink(run)
+    device = _SINKS.get(sink.get("rung", ""), f"the device {sink.get('kind')}, which")
+    drops = f" Sink: {device} drops every packet." if sink.get("kind") else ""
     return _wrap(
         f"{where}. send, send_zc: IORING_OP_SEND and SEND_ZC; send_zc_fixed: SEND_ZC "
         "from a registered buffer. Gains are requests/s over send, [95% interval]. "
         "Copied: notifications with IORING_NOTIF_USAGE_ZC_COPIED." + drops
     )
+
+
+# What drops on the rungs that are no device which does so by itself.
+_SINKS = {
+    "veth-drop": "a veth pair, whose peer's ingress",
+    "veth-down": "a veth pair with the peer down, which",
+}
+
+
+def _sink(run: Run) -> dict[str, Any]:
+    """Return the recorded facts of the plain sink; empty where there is none."""
+    return _paths(run).get("sink", {})
 
 
 def _unforeseen(run: Run, frame: pd.DataFrame) -> Iterator[list[str]]:
@@ -470,7 +483,7 @@ def few(names: list[str], most: int = 3) -> str:
     return ", ".join(names[: most - 1] if more else names) + more
 
 
-def _not_shown(frame: pd.DataFrame) -> Iterator[str]:
+def _not_shown(run: Run, frame: pd.DataFrame) -> Iterator[str]:
     """Yield what a reader may miss, computed from what the run lacks."""
     rows = claims.compared(frame)
     yield f"v5's NIC table: {published.NO_NIC}, nor its remark on TCP over one."
@@ -489,10 +502,9 @@ def _not_shown(frame: pd.DataFrame) -> Iterator[str]:
     if absent:
         yield f"The paths {', '.join(absent)}: not in this run."
     if "sink" in set(frame["path"]):
-        yield (
-            "A real transmit: the sink drops every packet before any DMA, so its "
-            "gains are an upper bound."
-        )
+        lacks = _sink(run).get("leaves_out")
+        what = f"leaves out {lacks}" if lacks else "drops every packet before any DMA"
+        yield f"A real transmit: the sink {what}, so its gains are an upper bound."
     if not frame["arm"].str.contains("buffers=").any():
         yield (
             "Cold data: one buffer is sent over and over, so copies are from the cache."
