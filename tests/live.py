@@ -26,7 +26,7 @@ MISSING = _missing()
 needs_uring = pytest.mark.skipif(bool(MISSING), reason=MISSING or "io_uring is here")
 
 
-def in_namespaces(code: str) -> dict:
+def in_namespaces(code: str, timeout_s: float = 60) -> dict:
     """Run Python `code` in a child with its own namespaces; return what it `answer`s.
 
     The child has `answer` (called once with a dict), `up`, `Path` and the socket
@@ -53,7 +53,7 @@ def in_namespaces(code: str) -> dict:
         [sys.executable, "-c", head + body + tail],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=timeout_s,
         check=False,
         env={**os.environ, "PYTHONWARNINGS": "error::ResourceWarning"},
     )

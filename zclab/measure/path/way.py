@@ -81,13 +81,6 @@ def address_of(text: str, device: str) -> IPAddress:
         raise InputError(
             f"--dst {text}: is an IPv4 address; write it as {found.ipv4_mapped}"
         )
-    if percent and not (found.version == 6 and found.is_link_local):
-        raise InputError(f"--dst {text}: only link-local addresses have a %device")
-    if percent and scope not in (device, str(_index(device))):
-        raise InputError(
-            f"--dst {text}: is on {scope or 'no device'}, but --dev is {device}; "
-            "name the same"
-        )
     wrong = {
         "stands for no host": found.is_unspecified,
         "is loopback; use --path lo for that": found.is_loopback,
@@ -97,6 +90,13 @@ def address_of(text: str, device: str) -> IPAddress:
     for why, is_so in wrong.items():
         if is_so:
             raise InputError(f"--dst {text}: {why}")
+    if percent and not (found.version == 6 and found.is_link_local):
+        raise InputError(f"--dst {text}: only link-local addresses have a %device")
+    if percent and scope not in (device, str(_index(device))):
+        raise InputError(
+            f"--dst {text}: is on {scope or 'no device'}, but --dev is {device}; "
+            "name the same"
+        )
     return found
 
 
