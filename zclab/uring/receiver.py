@@ -32,12 +32,13 @@ class Receiver(Inbox):
         super().__init__(len(fds), name="receiver")
 
         def run() -> int:
-            return lib.zclab_receive(
+            error: int = lib.zclab_receive(
                 ffi.new("int[]", list(fds)),
                 ffi.new("unsigned int[]", list(units) or [0] * len(fds)),
                 len(fds),
                 self._inbox,
                 self._tallies,
             )
+            return error
 
         self._fork(run, cpu=cpu, die_with_parent=die_with_parent)

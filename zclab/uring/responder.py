@@ -110,7 +110,7 @@ class Responder(Inbox):
         given: dict[str, Any] = asdict(reply) | {"first_port": FIRST_PORT}
 
         def run() -> int:
-            return lib.zclab_respond(
+            error: int = lib.zclab_respond(
                 log,
                 tun,
                 ffi.new("struct zclab_reply *", given),
@@ -119,6 +119,7 @@ class Responder(Inbox):
                 self._tallies,
                 ports,
             )
+            return error
 
         self._fork(run, cpu=cpu, die_with_parent=die_with_parent)
 
@@ -130,4 +131,6 @@ class Responder(Inbox):
 
         """
         self.check()
-        return Replies(**{f.name: int(getattr(self._replies, f.name)) for f in _COUNTED})
+        return Replies(
+            **{f.name: int(getattr(self._replies, f.name)) for f in _COUNTED}
+        )
