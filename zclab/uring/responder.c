@@ -79,6 +79,7 @@ struct flow {
 	bool fin_known, closed;
 	unsigned int pending;		/* segments since the last ACK */
 	uint64_t due_ns;
+	uint32_t first;			/* number of the SYN */
 	uint32_t expected;		/* all before it was seen */
 	uint32_t told;			/* last acknowledged */
 	uint32_t own;			/* number of the next byte of ours */
@@ -480,8 +481,11 @@ static void open_flow(struct responder *r, const struct segment *s)
 	unsigned int port = ntohs(s->ends.to_port) - r->reply->first_port;
 	struct flow *flow = find(r, &s->ends), **at;
 
-	if (flow && flow->expected == s->number + 1) {	/* it came again */
-		greet(r, flow);
+	if (flow && flow->first == s->number) {		/* it came again */
+		if (flow->expected == s->number + 1)
+			greet(r, flow);
+		else
+			acknowledge(r, flow);
 		return;
 	}
 	if (flow)
@@ -492,6 +496,7 @@ static void open_flow(struct responder *r, const struct segment *s)
 		return;
 	}
 	flow->ends = s->ends;
+	flow->first = s->number;
 	flow->expected = s->number + 1;
 	flow->own = (uint32_t)(r->now_ns >> 6) + 1;	/* RFC 9293, 3.4.1 */
 	flow->scaled = s->scale;
@@ -629,7 +634,7 @@ static void take_segment(struct responder *r, const struct segment *s)
 		return;
 	}
 	if (s->flags & RST) {
-		/* RFC 9293, 3.10.7.4; the sender does not know what was acknowledged */
+		/* RFC 9293, 3.10.7.4: within the window */
 		if (s->number - flow->told > r->reply->window_bytes + PACKET_MOST)
 			return;
 		r->n->resets++;
@@ -662,14 +667,14 @@ static void take_segment(struct responder *r, const struct segment *s)
 }
 
 /* Gives their ACKs to those whose time has come; returns when the next one is due. */
-static uint64_t give(struct responder *r)
+static uint64_t give(struct responder *r, uint64_t until_ns)
 {
 	struct flow *flow = r->due, *last = flow ? flow->before : NULL, *next;
 	uint64_t soonest = UINT64_MAX;
 
 	while (flow) {
 		next = flow == last ? NULL : flow->after;
-		if (flow->due_ns <= r->now_ns)
+		if (flow->due_ns <= until_ns)
 			acknowledge(r, flow);
 		if (flow->due && flow->due_ns < soonest)
 			soonest = flow->due_ns;
@@ -814,8 +819,10 @@ static int respond_loop(struct responder *r)
 
 	while (!__atomic_load_n(&r->inbox->stop, __ATOMIC_ACQUIRE)) {
 		count = read_log(r);
-		if (!count)
+		if (!count) {
+			give(r, UINT64_MAX);
 			return 0;
+		}
 		if (count == -ENOBUFS)
 			r->n->overruns++;
 		else if (count < 0 && count != -EAGAIN && count != -EINTR)
@@ -824,7 +831,8 @@ static int respond_loop(struct responder *r)
 		if (count > 0)
 			busy_ns = r->now_ns;
 		/* One that is full has more to read before anybody is answered. */
-		soonest = count < BATCH || r->reply->ack_delay_ns ? give(r) : r->now_ns;
+		soonest = count < BATCH || r->reply->ack_delay_ns ?
+				  give(r, r->now_ns) : r->now_ns;
 		if (r->now_ns - told_ns > USAGE_NS) {
 			tell_usage(r->inbox);
 			told_ns = r->now_ns;
