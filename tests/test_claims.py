@@ -27,9 +27,10 @@ PUBLISHED = published.claims().set_index(["table", "io_size_bytes", "column"])[
 def as_published(point: Point, arm: str) -> float:
     """Return the published gain of a point's arm, 0 where none is."""
     for name, twin in published.TWINS.items():
+        paths = {twin.path, twin.instead.path if twin.instead else ""}
         for column, its_arm in twin.arms.items():
             key = (name, point.io_size_bytes, column)
-            if its_arm == arm and twin.path == point.path and key in PUBLISHED.index:
+            if its_arm == arm and point.place in paths and key in PUBLISHED.index:
                 return float(PUBLISHED[key])
     return 0.0
 

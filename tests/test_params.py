@@ -36,7 +36,7 @@ PLAN = Plan(profile="custom", points=(POINT,), seed=1)
         ({"batch": 0}, "batch 0"),
         ({"batch": 100_000}, "512"),
         ({"family": 5}, "family 5"),
-        ({"protocol": Protocol.TCP, "batch": 1}, "path veth"),
+        ({"protocol": Protocol.TCP, "situation": "own-address,answered"}, "leave one"),
         ({"protocol": Protocol.TCP, "path": Path.LO}, "reorders"),
         ({"modes": (Mode.SEND_ZC,)}, "baseline"),
         ({"modes": (Mode.SEND, Mode.SEND)}, "twice"),

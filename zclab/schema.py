@@ -12,8 +12,8 @@ from zclab import hostfacts
 from zclab.errors import DataError
 
 FORMAT_VERSION = 4
-# Version 4, November 2026: situations of a path, packet taps after each slice, and what
-# the sending device counted.
+# Version 4, November 2026: situations of a path, packet taps after each slice, what
+# the sending device counted, how TCP fared, and its copied share by witness.
 # Version 3, November 2026: points with slices of their own, what a block cost in time,
 # and runs that were resumed; a journal whose lines have sums.
 # Version 2, November 2026: options of the arm, and the counters of a sender that has
@@ -333,6 +333,74 @@ COLUMNS: tuple[Column, ...] = (
         "int",
         "1",
         "packets that it counted as dropped, likewise",
+        nullable=True,
+        since=4,
+    ),
+    Column(
+        "witness_notifications",
+        "int",
+        "1",
+        "notifications of a few requests that were sent after the slice, each with an "
+        "skb of its own (MSG_EOR), so that their flag means a copy; once for each "
+        "placement of an arm that is zerocopy over TCP, null otherwise",
+        nullable=True,
+        since=4,
+    ),
+    Column(
+        "witness_copied",
+        "int",
+        "1",
+        "those with IORING_NOTIF_USAGE_ZC_COPIED",
+        nullable=True,
+        since=4,
+    ),
+    Column(
+        "tcp_retransmits",
+        "int",
+        "1",
+        "segments that TCP sent again in slice, warm-up and drain (TCP_INFO); null "
+        "over UDP",
+        nullable=True,
+        since=4,
+    ),
+    Column(
+        "tcp_timeouts",
+        "int",
+        "1",
+        "times that it did so because no acknowledgement came (TCPTimeouts of the "
+        "sender's network namespace); null over UDP, and on nic",
+        nullable=True,
+        since=4,
+    ),
+    Column(
+        "responder_segments",
+        "int",
+        "1",
+        "TCP segments whose headers the responder read; null without one",
+        nullable=True,
+        since=4,
+    ),
+    Column(
+        "responder_acks",
+        "int",
+        "1",
+        "acknowledgements that it sent",
+        nullable=True,
+        since=4,
+    ),
+    Column(
+        "responder_gaps",
+        "int",
+        "1",
+        "segments among them that came after a missing one",
+        nullable=True,
+        since=4,
+    ),
+    Column(
+        "responder_lost",
+        "int",
+        "1",
+        "packets of the log that it had no room for",
         nullable=True,
         since=4,
     ),

@@ -12,6 +12,7 @@ from zclab.errors import InputError
 RUNGS = ("dummy", "ifb", "veth-drop", "veth-down")  # of the sink, best first
 MTU_LEAST = {4: 68, 6: 1280}  # RFC 791, RFC 8200
 MTU_MOST = 65535
+ANSWERED = "answered"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,11 @@ WORDS: Mapping[str, Word] = {
         paths=("sink",),
         says="the sink is a tun device whose descriptor is open and unread: packets "
         "are made ready for a reader, queued, and dropped where the queue is full",
+    ),
+    ANSWERED: Word(
+        paths=("sink",),
+        says="a rule logs the headers of what is sent, and a responder plays the "
+        "receiver's side of TCP from them; tcp over the sink always has it",
     ),
     "own-address": Word(
         paths=("sink",),
@@ -147,10 +153,21 @@ def check(text: str, *, path: str, protocol: str, family: int) -> None:
         ),
         f"what goes to own-address never sees the device; leave {''.join(useless[:1])} "
         "out": "own-address" in words and bool(useless),
+        "nobody answers for own-address: it has a live receiver; leave one out": (
+            {"own-address", ANSWERED} <= words.keys()
+        ),
     }
     for why, is_so in wrong.items():
         if is_so:
             raise InputError(f"situation {text}: {why}")
+
+
+def completed(text: str, *, path: str, protocol: str) -> str:
+    """Return a situation with what goes without saying: who answers TCP on the sink."""
+    words = facts(text)
+    if path != "sink" or protocol != "tcp" or "own-address" in words:
+        return text
+    return text if ANSWERED in words else parse(f"{text},{ANSWERED}")
 
 
 def place(path: str, text: str) -> str:

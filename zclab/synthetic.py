@@ -360,7 +360,14 @@ def sample(
         "device_tx_packets": None,
         "device_tx_bytes": None,
         "device_tx_dropped": None,
+        **dict.fromkeys(_OF_THE_KERNEL),
     }
+
+
+_OF_THE_KERNEL = (  # what no model has
+    *("witness_notifications", "witness_copied", "tcp_retransmits", "tcp_timeouts"),
+    *("responder_segments", "responder_acks", "responder_gaps", "responder_lost"),
+)
 
 
 def _stored(values: dict[str, Any]) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for claim in published.claims().to_dict("records"):
         ours = _ours(frame, claim)
-        word, reason = _judge(claim, ours)
+        word, reason = _judge(claim, ours, frame)
         rows.append(
             {
                 "claim": claim["claim"],
@@ -145,7 +145,7 @@ def _our_columns(ours: pd.Series | None) -> dict[str, object]:
 def _ours(frame: pd.DataFrame, claim: dict[str, object]) -> pd.Series | None:
     """Return our row of the claim's twin point and arm, if the run has it."""
     name, size = str(claim["table"]), int(str(claim["io_size_bytes"]))
-    arm = published.twin(name).arms.get(str(claim["column"]))
+    arm = published.twin(name, frame).arms.get(str(claim["column"]))
     point = published.twin_point(frame, name, size)
     found = frame[(frame["point"] == point) & (frame["arm"] == arm)]
     if found.empty or math.isnan(found.iloc[0]["gain_percent"]):
@@ -153,9 +153,11 @@ def _ours(frame: pd.DataFrame, claim: dict[str, object]) -> pd.Series | None:
     return found.iloc[0]
 
 
-def _judge(claim: dict[str, object], ours: pd.Series | None) -> tuple[str, str]:
+def _judge(
+    claim: dict[str, object], ours: pd.Series | None, frame: pd.DataFrame
+) -> tuple[str, str]:
     """Return the verdict on a claim's percent, and one sentence why."""
-    twin = published.twin(str(claim["table"]))
+    twin = published.twin(str(claim["table"]), frame)
     if twin.not_measured:
         return NOT_MEASURED, f"There is {twin.not_measured}."
     why = twin.not_comparable.get(str(claim["column"]))
@@ -166,7 +168,7 @@ def _judge(claim: dict[str, object], ours: pd.Series | None) -> tuple[str, str]:
         if twin.exact:
             wanted += f", IPv{twin.family}, batch {twin.batch}"
         return NOT_MEASURED, f"This run has no point with {wanted} and the mode."
-    if twin.path == "sink" and not kept_zerocopy(ours["copied_share"]):
+    if twin.path.startswith("sink") and not kept_zerocopy(ours["copied_share"]):
         return NOT_COMPARABLE, (
             f"The published sends were zerocopy; here "
             f"{table.share_text(ours['copied_share'])} of notifications say copied."

@@ -69,7 +69,9 @@ def _rows(
     if rows.empty:
         return
     shares = rows["copied_share"].dropna()
-    readable = not any(
+    readable = bool(
+        (rows["witnesses"] > 0)[rows["notifications"] > 0].all()
+    ) or not any(
         preflight.over_reports(point.protocol, release, point.options(arm))
         for arm in arms
     )

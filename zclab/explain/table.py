@@ -121,26 +121,42 @@ def summary(run: Run) -> pd.DataFrame:
     run, the control's not among them); mde_percent (the gain that is found nine times
     in ten); equivalent (whether the arm differs by less than a point, be it faster,
     slower or neither); n_effective (how many independent blocks the n are worth, as
-    the intervals allow for); copied_share, delivered_share (0 to 1, NA when unknown);
-    cpu_ns_per_request (ns); notifications; warnings (joined by "; ").
+    the intervals allow for); copied_share, flagged_share, delivered_share (0 to 1, NA
+    when unknown);
+    witnesses (notifications that copied_share is of, 0 where it is of the timed ones:
+    see `flag_note`); cpu_ns_per_request (ns); notifications; warnings (joined by "; ").
 
     Points without a sample are left out, as they are in a partial run.
     """
     sums = _sums(run.samples)
     by_point = pairs(run)
+    stalled = _stalled(run.samples)
     rows = [
         row
         for point in run.plan.points
         if point.name in by_point
-        for row in _point_rows(point, by_point[point.name])
+        for row in _point_rows(
+            point, by_point[point.name], stalled.get(point.name, frozenset())
+        )
     ]
     _adjust(rows)
     frame = pd.DataFrame([{**row, **_counted(row, sums)} for row in rows])
-    kinds = {"copied_share": "Float64", "delivered_share": "Float64"}
-    return frame.astype({**kinds, "n_effective": "Int64"})
+    shares = ("copied_share", "flagged_share", "delivered_share")
+    return frame.astype({**dict.fromkeys(shares, "Float64"), "n_effective": "Int64"})
 
 
-def _point_rows(point: Point, ns: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def _stalled(samples: pd.DataFrame) -> dict[str, frozenset[int]]:
+    """Return by point the blocks in which TCP waited for an ACK in vain."""
+    found = samples[samples["tcp_timeouts"].fillna(0) > 0]
+    return {
+        str(point): frozenset(int(block) for block in mine)
+        for point, mine in found.groupby("point")["block"]
+    }
+
+
+def _point_rows(
+    point: Point, ns: pd.DataFrame, stalled: frozenset[int] = frozenset()
+) -> Iterator[dict[str, Any]]:
     """Yield what the paired costs of one point say, one dictionary per arm."""
     control = _compare(ns, CONTROL, 0.0)
     floor = stats.noise_floor(control.gain if control else None)
@@ -162,8 +178,29 @@ def _point_rows(point: Point, ns: pd.DataFrame) -> Iterator[dict[str, Any]]:
             "ns_high": cost.high,
             "requests_per_s": 1e9 / cost.center,  # of the median cost
             **_effect(found, floor),
-            "warnings": [*cost.warnings, *_effect_warnings(arm, found, floor)],
+            "warnings": [
+                *cost.warnings,
+                *_effect_warnings(arm, found, floor),
+                *_stall_warnings(ns, arm, stalled),
+            ],
         }
+
+
+def _stall_warnings(
+    ns: pd.DataFrame, arm: str, stalled: frozenset[int]
+) -> Iterator[str]:
+    """Yield what a point's blocks with a timeout did to the gain of one arm."""
+    if not stalled or arm in (BASELINE, CONTROL):
+        return
+    rest = ns[~ns.index.get_level_values("block").isin(stalled)]
+    found = _compare(rest, arm, 0.0)
+    told = (
+        f"gain {signed(found.gain.center)}% [{signed(found.gain.low)}, "
+        f"{signed(found.gain.high)}] without them"
+        if found and math.isfinite(found.gain.low)
+        else "too few are without"
+    )
+    yield f"{len(stalled)} of {len(ns)} blocks had a TCP timeout; {told}"
 
 
 def groups(index: pd.Index) -> list[int] | None:
@@ -288,6 +325,7 @@ def _counters(samples: pd.DataFrame) -> Iterator[tuple[str, npt.NDArray[np.int64
     for name in (
         *("requests", "zc_requests", "notifications", "copied", "received_bytes"),
         *("eagain", "failed", "disordered", "short_sends", "cq_overflow"),
+        *("witness_notifications", "witness_copied", "responder_lost"),
     ):
         yield name, whole(name)
     yield "empty", (whole("requests") == 0).astype(np.int64)
@@ -305,8 +343,12 @@ def _counted(
     mine = sums[row["point"], row["arm"]]
     known = mine["notifications"] and not mine["untold"]
     sent, requests = mine["sent_bytes"], mine["requests"]
+    flagged = mine["copied"] / mine["notifications"] if known else pd.NA
+    witnesses = mine["witness_notifications"]
     return {
-        "copied_share": mine["copied"] / mine["notifications"] if known else pd.NA,
+        "copied_share": mine["witness_copied"] / witnesses if witnesses else flagged,
+        "flagged_share": flagged,
+        "witnesses": witnesses,
         "delivered_share": mine["received_bytes"] / sent if sent else pd.NA,
         "cpu_ns_per_request": mine["cpu_ns"] / requests if requests else math.nan,
         "notifications": mine["notifications"],
@@ -322,6 +364,7 @@ def _sample_warnings(mine: dict[str, int]) -> Iterator[str]:
         ("failed", "failed requests"),
         ("disordered", "verified units out of order"),
         ("cq_overflow", "CQEs overflowed the completion queue"),
+        ("responder_lost", "packets that the responder's log had no room for"),
     ):
         if mine[counter]:
             yield f"{mine[counter]} {meaning}"
@@ -446,6 +489,23 @@ def shares_text(shares: pd.Series) -> str:
     return " to ".join(dict.fromkeys(texts))
 
 
+def flag_note(rows: pd.DataFrame) -> str:
+    """Return in a sentence what the copied share of some rows is of; mostly nothing.
+
+    Over TCP the flag also marks requests that shared an skb with another, copied or
+    not. There the share is that of requests that were sent beside the timed ones, each
+    with an skb of its own.
+    """
+    mine = rows[rows["witnesses"] > 0]
+    if mine.empty:
+        return ""
+    return (
+        "Copied is by witness: of requests with MSG_EOR beside the timed slices, as "
+        "the flag also marks requests that share an skb (Linux 6.10); flagged when "
+        f"timed: {shares_text(mine['flagged_share'])}."
+    )
+
+
 def _grid(rows: Sequence[tuple[str, ...]], left: tuple[int, ...] = ()) -> str:
     """Return rows as ASCII columns joined by ` | `; the first row is the header."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -470,7 +530,7 @@ def v5_points(frame: pd.DataFrame, table_name: str) -> pd.DataFrame:
         table_name: name of a published table.
 
     """
-    wanted = published.twin(table_name)
+    wanted = published.twin(table_name, frame)
     claims = published.claims()
     sizes = set(claims.loc[claims["table"] == table_name, "io_size_bytes"])
     alike = frame[
@@ -478,7 +538,7 @@ def v5_points(frame: pd.DataFrame, table_name: str) -> pd.DataFrame:
         & (frame["protocol"] == wanted.protocol)
         & (frame["family"] == wanted.family)
         & (frame["batch"] == wanted.batch)
-        & (frame["given"] == "")
+        & frame["given"].isin(wanted.givens)
     ]
     if not wanted.exact:
         sizes |= set(alike["io_size_bytes"])
@@ -510,7 +570,7 @@ def shaped(frame: pd.DataFrame, table_name: str) -> str:
     claims = claims[claims["table"] == table_name].set_index(
         ["io_size_bytes", "column"]
     )
-    wanted = published.twin(table_name)
+    wanted = published.twin(table_name, frame)
     ((column, arm),) = wanted.arms.items()
     rows = [("IO size", wanted.baseline, f"{column}, 95% interval", "copied", "v5")]
     for _, (size, point) in v5_points(frame, table_name).iterrows():
@@ -660,7 +720,7 @@ def compact(frame: pd.DataFrame, path: str) -> pd.DataFrame:
     """Return the table of one path as people read it: strings, units in the header.
 
     Empty when the run has no sample of that path. `delivered` is there only where
-    something receives.
+    something receives or acknowledges, `flagged` only where `copied` is by witness.
 
     Args:
         frame: what `summary` returned.
@@ -682,6 +742,10 @@ def compact(frame: pd.DataFrame, path: str) -> pd.DataFrame:
                 share_text(r.copied_share) if r.notifications else "-"
                 for r in _rows(frame)
             ],
+            "flagged": [
+                share_text(r.flagged_share) if r.witnesses else "-"
+                for r in _rows(frame)
+            ],
             "delivered": [
                 "-" if pd.isna(r.delivered_share) else share_text(r.delivered_share)
                 for r in _rows(frame)
@@ -693,9 +757,11 @@ def compact(frame: pd.DataFrame, path: str) -> pd.DataFrame:
             "n": [str(r.n) for r in _rows(frame)],
         }
     )
-    if frame["delivered_share"].isna().all():
-        return readable.drop(columns="delivered")
-    return readable
+    empty = {
+        "delivered": frame["delivered_share"].isna().all(),
+        "flagged": (frame["witnesses"] == 0).all(),
+    }
+    return readable.drop(columns=[name for name, is_so in empty.items() if is_so])
 
 
 def _rows(frame: pd.DataFrame) -> list[Any]:

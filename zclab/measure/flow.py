@@ -1,8 +1,10 @@
 """A flow: the sending socket of an arm, with its options, and where it arrives."""
 
+import fcntl
 import socket
 import struct
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from zclab.errors import CapabilityError
 from zclab.options import Options
@@ -13,6 +15,7 @@ KIND = {Protocol.UDP: socket.SOCK_DGRAM, Protocol.TCP: socket.SOCK_STREAM}
 
 SK_MEMINFO_DROPS = 8  # linux/sock_diag.h
 SO_MEMINFO = 55  # asm-generic/socket.h
+SIOCOUTQ = 0x5411  # linux/sockios.h: bytes that are not acknowledged
 SO_ZEROCOPY = 60  # asm-generic/socket.h
 UDP_CORK = 1  # linux/udp.h
 UDP_SEGMENT = 103
@@ -25,6 +28,19 @@ def packed(family: int, address: str, port: int) -> bytes:
     if family == 4:
         return head + number + bytes(8)
     return head + bytes(4) + number + bytes(4)
+
+
+def timeouts() -> int:
+    """Return how often TCP of this namespace waited in vain for an acknowledgement.
+
+    Source: /proc/net/netstat, TCPTimeouts (tcp_write_timeout and tcp_retransmit_timer).
+    """
+    names, values = (
+        line.split()
+        for line in Path("/proc/net/netstat").read_text().splitlines()
+        if line.startswith("TcpExt:")
+    )
+    return int(values[names.index("TCPTimeouts")])
 
 
 @dataclass(slots=True, kw_only=True)
@@ -99,6 +115,33 @@ class Flow:
             return 0
         words = self.receiving.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 36)
         return int(struct.unpack("9I", words)[SK_MEMINFO_DROPS])
+
+    def pace(self, congestion: bytes) -> None:
+        """Set the congestion control of a TCP socket that is not connected yet."""
+        self.sending.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, congestion)
+
+    def retransmits(self) -> int:
+        """Return segments that TCP sent again so far; 0 over UDP.
+
+        Source: tcp(7), TCP_INFO, tcpi_total_retrans.
+        """
+        if self.protocol is not Protocol.TCP:
+            return 0
+        info = self.sending.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+        return int(struct.unpack_from("=I", info, 100)[0])
+
+    def acknowledged_bytes(self) -> int:
+        """Return bytes that TCP was acknowledged so far, its SYN not among them.
+
+        Source: linux/tcp.h, tcpi_bytes_acked (Linux 4.1).
+        """
+        info = self.sending.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 128)
+        return int(struct.unpack_from("=Q", info, 120)[0]) - 1
+
+    def unacknowledged_bytes(self) -> int:
+        """Return bytes that TCP was not acknowledged yet (tcp(7), SIOCOUTQ)."""
+        answer = fcntl.ioctl(self.sending.fileno(), SIOCOUTQ, bytes(4))
+        return int(struct.unpack("=i", answer)[0])
 
     def sndbuf_bytes(self) -> int:
         """Return the size of the sending buffer that the kernel granted."""

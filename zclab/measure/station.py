@@ -1,8 +1,9 @@
 """A station: all arms of all points of one place, ready to send."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -17,19 +18,23 @@ from zclab.errors import (
     errno_name,
 )
 from zclab.measure import host, namespace
-from zclab.measure.flow import Flow
+from zclab.measure.flow import Flow, timeouts
 from zclab.measure.path import Route, up
 from zclab.measure.peer.client import RemoteReceiver
 from zclab.measure.peer.inlets import connect
 from zclab.measure.target import Target
 from zclab.options import Options
-from zclab.params import BASELINE, Mode, Plan, Point, Protocol, arm_mode
+from zclab.params import BASELINE, Mode, Path, Plan, Point, Protocol, arm_mode
 from zclab.uring import probe
+from zclab.uring.inbox import Inbox
 from zclab.uring.receiver import Receiver, Tally
+from zclab.uring.responder import Reply, Responder
 from zclab.uring.ring import LATENCY_FLOORS_NS, Counts, Ring, RingSetup
 from zclab.uring.sender import Sender, Shape, unit_bytes
 from zclab.uring.team import Team
 
+WITNESS_NS = 2_000_000  # or fewer, when that many requests are done:
+WITNESS_REQUESTS = 256
 CATCH_UP_S = {Protocol.UDP: 0.25, Protocol.TCP: 5.0}
 
 
@@ -45,6 +50,7 @@ class Arm:
     cpus: set[int]
     indices: range  # of its receiving sockets
     send: Callable[..., Counts] | None = None
+    witness: Callable[..., Counts] | None = None
     shape: Shape | None = None
 
     @property
@@ -94,6 +100,7 @@ class Station:
         place: the place; its points of the plan are made ready.
         cpus: (sender's CPU, receiver's CPU).
         target: where the nic path sends.
+        reply: how TCP is answered where nobody takes the data.
 
     Raises:
         CapabilityError: the place, a mode or an option cannot be had here.
@@ -107,8 +114,10 @@ class Station:
         place: str,
         cpus: tuple[int, int],
         target: Target | None = None,
+        reply: Reply | None = None,
     ) -> None:
         self.plan = plan
+        self.reply = reply or Reply()
         self.cpus = cpus
         self.target = target
         self.points = tuple(point for point in plan.points if point.place == place)
@@ -117,9 +126,10 @@ class Station:
         self._all_cpus = os.sched_getaffinity(0)
         self._closers: list[Callable[[], None]] = []
         self.arms: dict[str, dict[str, Arm]] = {}
+        self.responder = self._start_responder()
         arms = list(self._lay_out())
         self._probe({arm.mode for arm in arms})
-        self.receiver = self._start_receiver(arms)
+        self.receiver = self.responder or self._start_receiver(arms)
         self._pinned: set[int] = set()
         self._pin({cpus[0]})
         self._rings: dict[RingSetup, Ring] = {}
@@ -163,6 +173,14 @@ class Station:
         for mode in sorted(modes):
             probe.mode(mode)
 
+    def _start_responder(self) -> Responder | None:
+        """Start what answers TCP where nobody takes the data; before any handshake."""
+        if not self.route.answers:
+            return None
+        options = (p.options(arm) for p in self.points for arm in p.arms)
+        ports = sum(one.flows * one.threads for one in options)
+        return self.route.answers.start(ports=ports, cpu=self.cpus[1], reply=self.reply)
+
     def _start_receiver(self, arms: list[Arm]) -> Receiver | RemoteReceiver | None:
         if self.target and self.target.peer:
             flows = [
@@ -197,6 +215,9 @@ class Station:
             first = 0
             for arm in alone:
                 arm.send = self._sender(ring, first, arm, arm.flows, 0).slice
+                if self._wants_witness(arm):
+                    sender = self._sender(ring, first, _witness(arm), arm.flows, 0)
+                    arm.witness = sender.slice
                 first += len(arm.flows)
         for arm in sharing:
             if arm.options.threads > 1:
@@ -271,6 +292,9 @@ class Station:
         if isinstance(self.receiver, RemoteReceiver):
             peer = self.receiver.facts()
             receiver = {"receiver": "peer", "receiver_cpu": None, "peer": peer}
+        if self.responder:
+            receiver["receiver"] = "responder"
+            receiver["reply"] = asdict(self.reply)
         return {
             **self.route.facts,
             **receiver,
@@ -316,8 +340,10 @@ class Station:
     def _sample(
         self, arm: Arm, block: int, position: int, slice_ns: int
     ) -> dict[str, Any]:
+        receiver = self._receiver(arm)
         drops_before, tally_before = self._drops(arm), self._tally(arm)
-        usage_before = self.receiver.usage() if self.receiver else None
+        usage_before = receiver.usage() if receiver else None
+        stalls_before = self._stalls(arm)
         softirq_before = self._softirq_ns()
         self._pin(arm.cpus)
         device_before = self.route.counters()
@@ -327,10 +353,14 @@ class Station:
             f"device_{name}": count - device_before[name]
             for name, count in self.route.counters().items()
         }
-        usage = self.receiver.usage() if self.receiver else None
+        stalls = {
+            name: None if value is None else value - (stalls_before[name] or 0)
+            for name, value in self._stalls(arm).items()
+        }
+        usage = receiver.usage() if receiver else None
         tally, softirq = self._tally(arm) - tally_before, self._softirq_ns()
         self._check_payload(arm, tally)
-        live, udp = self.receiver is not None, arm.point.protocol is Protocol.UDP
+        live, udp = receiver is not None, arm.point.protocol is Protocol.UDP
         known = self.report_usage and arm.options.report_usage
         asked = known or arm.mode is Mode.MSG_ZEROCOPY
         return {
@@ -370,6 +400,8 @@ class Station:
             "disordered": tally.disordered if arm.options.verify else None,
             "packet_taps": self.route.packet_taps(),
             **device,
+            **stalls,
+            **self._bear_witness(arm),
         }
 
     def _send(self, arm: Arm, slice_ns: int) -> Counts:
@@ -399,11 +431,65 @@ class Station:
             return sum(self.receiver.drops(index) for index in arm.indices)
         return sum(flow.drops() for flow in arm.flows)
 
+    def _receiver(self, arm: Arm) -> Inbox | RemoteReceiver | None:
+        """Return what takes an arm's data; a responder takes none but TCP's headers."""
+        if self.responder and arm.point.protocol is Protocol.UDP:
+            return None
+        return self.receiver
+
+    def _stalls(self, arm: Arm) -> dict[str, int | None]:
+        """Return the columns that say how TCP fared so far, and who answers it."""
+        found: dict[str, int | None] = dict.fromkeys(_STALLS)
+        if arm.point.protocol is Protocol.TCP:
+            found["tcp_retransmits"] = sum(flow.retransmits() for flow in arm.flows)
+            if arm.point.path is not Path.NIC:
+                found["tcp_timeouts"] = timeouts()
+        if self.responder:
+            replies = self.responder.replies()
+            found |= {
+                "responder_segments": replies.segments,
+                "responder_acks": replies.acks,
+                "responder_gaps": replies.gaps,
+                "responder_lost": replies.lost,
+            }
+        return found
+
+    def _wants_witness(self, arm: Arm) -> bool:
+        """Whether the copied flag of an arm marks more than what was copied."""
+        return (
+            arm.point.protocol is Protocol.TCP
+            and arm.mode.zerocopy
+            and arm.mode.by_ring
+            and self.report_usage
+            and arm.options.report_usage
+        )
+
+    def _bear_witness(self, arm: Arm) -> dict[str, int | None]:
+        """Send a few requests that share no skb, once; return how many were copied.
+
+        Several requests in one skb are chained, and only the chain's head learns
+        that it was sent without a copy (io_link_skb, io_tx_ubuf_complete in
+        io_uring/notif.c; Linux 6.10): the flag then marks the others as copied. With
+        MSG_EOR each request has an skb of its own, and the flag means what it says.
+        """
+        if arm.witness is None:
+            return {"witness_notifications": None, "witness_copied": None}
+        drops, before = self._drops(arm), self._tally(arm)
+        counts = arm.witness(
+            warmup_ns=0, budget_ns=WITNESS_NS, requests_max=WITNESS_REQUESTS
+        )
+        self._settle(arm, counts, drops, before)
+        arm.witness = None
+        return {
+            "witness_notifications": counts["notifications"],
+            "witness_copied": counts["copied"],
+        }
+
     def _tally(self, arm: Arm) -> Tally:
-        found = Tally()
-        if self.receiver:
+        found, receiver = Tally(), self._receiver(arm)
+        if receiver:
             for index in arm.indices:
-                found += self.receiver.tally(index)
+                found += receiver.tally(index)
         return found
 
     def _settle(
@@ -415,7 +501,8 @@ class Station:
         be missing; over UDP what is missing beyond the socket's own drops was
         dropped on the way, and shows as the difference of two stored columns.
         """
-        if not self.receiver:
+        receiver = self._receiver(arm)
+        if not receiver:
             return 0
         size = arm.point.io_size_bytes
         datagrams = arm.datagrams(counts["requests"])
@@ -426,7 +513,7 @@ class Station:
             return (self._drops(arm) - drops_before) * size
 
         protocol = arm.point.protocol
-        all_there = self.receiver.await_bytes(
+        all_there = receiver.await_bytes(
             arm.indices,
             before.bytes + counts["sent_total_bytes"],
             lost=lost if protocol is Protocol.UDP else lambda: 0,
@@ -438,7 +525,32 @@ class Station:
                 f"{arm.name} on {arm.point.name}: {counts['sent_total_bytes']} B sent "
                 f"but {now - before.bytes} B received over tcp"
             )
+        if self.responder:
+            self._await_acknowledgement(arm)
         return self._drops(arm) - drops_before
+
+    def _await_acknowledgement(self, arm: Arm) -> None:
+        """Wait until TCP knows that all was seen; both must have counted alike.
+
+        Raises:
+            MeasureError: they did not, or it does not learn of it.
+
+        """
+        end = time.monotonic() + CATCH_UP_S[Protocol.TCP]
+        while left := sum(flow.unacknowledged_bytes() for flow in arm.flows):
+            if time.monotonic() > end:
+                raise MeasureError(
+                    f"{arm.name} on {arm.point.name}: {left} B were not acknowledged "
+                    f"within {CATCH_UP_S[Protocol.TCP]:.0f} s"
+                )
+            time.sleep(50e-6)
+        told = sum(flow.acknowledged_bytes() for flow in arm.flows)
+        seen = self._tally(arm).bytes
+        if told != seen:
+            raise MeasureError(
+                f"{arm.name} on {arm.point.name}: the socket counts {told} B "
+                f"acknowledged, the responder saw {seen} B"
+            )
 
     def _check_payload(self, arm: Arm, tally: Tally) -> None:
         """Raise MeasureError when verified payload is not what was sent."""
@@ -454,6 +566,11 @@ class Station:
             close()
         if self.receiver:
             self.receiver.close()
+
+
+def _witness(arm: Arm) -> Arm:
+    """Return an arm whose requests share no skb."""
+    return replace(arm, options=replace(arm.options, eor=True, cork=False, more=1))
 
 
 def _by_setup(arms: list[Arm], other_cpu: int) -> dict[RingSetup, list[Arm]]:
@@ -492,6 +609,10 @@ def _histogram(latency: list[int] | None) -> str | None:
     )
 
 
+_STALLS = (
+    *("tcp_retransmits", "tcp_timeouts"),
+    *("responder_segments", "responder_acks", "responder_gaps", "responder_lost"),
+)
 _STORED_COUNTS = (
     "started_ns",
     "elapsed_ns",

@@ -18,6 +18,7 @@ import pandas as pd
 
 from zclab import options as opts
 from zclab import planfile
+from zclab import situation as situations
 from zclab.errors import InputError
 from zclab.explain import (
     capture,
@@ -30,6 +31,7 @@ from zclab.explain import (
 )
 from zclab.explain.facts import lookup
 from zclab.params import BASELINE, CONTROL, TABLE_MODES, Plan
+from zclab.situation import ANSWERED
 from zclab.store import Run
 
 COLUMNS = 72
@@ -377,10 +379,10 @@ def _tables(frame: pd.DataFrame) -> Iterator[list[str]]:
     ):
         names = set(table.v5_points(frame, name)["point"].dropna())
         rows = frame[frame["point"].isin(names)]
-        arms = published.twin(name).arms
+        arms = published.twin(name, frame).arms
         if not rows["arm"].isin(set(arms.values())).any():
             continue
-        yield _caption(title, rows, f"{_names(name)}{_caveat(name)}")
+        yield _caption(title, rows, _names(name, rows) + _caveat(name, rows))
         yield table.shaped(frame, name).splitlines()
     keys = ["path", "protocol", "family", "batch", "given"]
     for _, rows in frame.groupby(keys, sort=False):
@@ -396,7 +398,7 @@ def _tables(frame: pd.DataFrame) -> Iterator[list[str]]:
             f"{arm} {table.shares_text(mine['copied_share'])}"
             for arm, mine in zc.groupby("arm", sort=False)
         )
-        told = f"Copied: {shares}.{_delivered(rows['delivered_share'].dropna())}"
+        told = f"Copied: {shares}.{_delivered(rows)}{_noted(rows)}"
         title = "Every size: gain over send in percent, A/A noise floor in points"
         yield _caption(title, rows, told)
         yield table.gains(rows).splitlines()
@@ -410,12 +412,17 @@ def _spelt(rows: pd.DataFrame) -> str:
         if name != arm
     ]
     told = f"Options: {'; '.join(spelt)}. " if spelt else ""
-    return told + "Copied: notifications that say so."
+    return f"{told}Copied: notifications that say so.{_noted(rows)}"
 
 
-def _names(name: str) -> str:
+def _noted(rows: pd.DataFrame) -> str:
+    note = table.flag_note(rows)
+    return f" {note}" if note else ""
+
+
+def _names(name: str, rows: pd.DataFrame) -> str:
     """Return which of our modes stands under which of the mail's words."""
-    twin = published.twin(name)
+    twin = published.twin(name, rows)
     pairs = {twin.baseline: str(BASELINE), **twin.arms}
     said = ", ".join(f"{word} = {arm}" for word, arm in pairs.items() if word != arm)
     return (
@@ -424,10 +431,16 @@ def _names(name: str) -> str:
     )
 
 
-def _caveat(name: str) -> str:
-    """Return what keeps a table from being compared, where it must not be."""
+def _caveat(name: str, rows: pd.DataFrame) -> str:
+    """Return what keeps a table from being compared, or must be known to do so."""
     if name != "v5-tcp-localhost":
         return ""
+    if published.twin(name, rows).path != "lo":
+        return (
+            " No receiver: the device drops the data, and a responder acknowledges the "
+            "headers that it saw (docs/tcp-sink.md). v5's kernel was patched to allow "
+            f"zerocopy on localhost; its percent are computed.{_noted(rows)}"
+        )
     return (
         " v5's kernel was patched to allow zerocopy here, this one copies: not "
         "comparable. v5's percent are computed, the mail prints none."
@@ -459,11 +472,14 @@ def _detectable(rows: pd.DataFrame) -> str:
     return f"Found 9 times in 10: gains of {' to '.join(span)} points. "
 
 
-def _delivered(shares: pd.Series) -> str:
+def _delivered(rows: pd.DataFrame) -> str:
     """Return how much reached the receiver: UDP senders are not told of its drops."""
-    return (
-        "" if shares.empty else f" Delivered: {table.shares_text(shares)} of the bytes."
-    )
+    shares = rows["delivered_share"].dropna()
+    if shares.empty:
+        return ""
+    answered = ANSWERED in situations.facts(str(rows["situation"].iloc[0]))
+    word = "Acknowledged" if answered else "Delivered"
+    return f" {word}: {table.shares_text(shares)} of the bytes."
 
 
 def _warnings(run: Run, frame: pd.DataFrame) -> Iterator[list[str]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
-PARTS = ("ring", "sender", "syscall", "receiver", "probe")
+PARTS = ("ring", "sender", "syscall", "receiver", "responder", "probe")
 NEEDS = "liburing >= 2.3"  # the first with prep_send_zc_fixed and get_events
 
 
@@ -39,7 +39,7 @@ ffibuilder.set_source_pkgconfig(
     '#include <stdint.h>\n#include "shim.h"\n',
     sources=[f"zclab/uring/{name}.c" for name in PARTS],
     include_dirs=["zclab/uring"],
-    depends=["zclab/uring/shim.h", "zclab/uring/ring.h"],
+    depends=[f"zclab/uring/{name}.h" for name in ("shim", "ring")],
     define_macros=[("ZCLAB_LIBURING_VERSION", f'"{_liburing_version()}"')],
     extra_compile_args=["-O2", "-Wall", "-Wextra", "-Wno-unused-parameter"],
 )

@@ -163,7 +163,7 @@ static void leave(struct receiver *r, struct inlet *inlet)
 	inlet->fd = -1;
 }
 
-static void tell_usage(struct zclab_inbox *inbox)
+void tell_usage(struct zclab_inbox *inbox)
 {
 	struct rusage usage;
 

@@ -189,4 +189,7 @@ int syscall_drain(struct zclab_ring *s);
 int open_ring(const struct zclab_setup *setup, struct io_uring *ring,
 	      unsigned int *flags);
 
+/* receiver.c: writes into the inbox what the calling thread took so far. */
+void tell_usage(struct zclab_inbox *inbox);
+
 #endif

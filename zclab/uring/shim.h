@@ -225,6 +225,58 @@ struct zclab_inbox {
 int zclab_receive(const int *fds, const unsigned int *units, unsigned int count,
 		  struct zclab_inbox *inbox, struct zclab_tally *tallies);
 
+/* How the receiver's side of TCP is played where there is no receiver. */
+struct zclab_reply {
+	unsigned int mss;		/* announced; 0: the most that can be read */
+	uint64_t window_bytes;		/* announced; so much is in flight at most */
+	int sack;			/* selective acknowledgements, if asked for */
+	int timestamps;			/* likewise (RFC 7323) */
+	unsigned int ack_every;		/* an ACK after so many segments at the latest */
+	uint64_t ack_delay_ns;		/* and so long after the first of them; 0: as
+					 * soon as no other is there to be read */
+	uint64_t spin_ns;		/* looks for more so long before it sleeps */
+	unsigned int withhold;		/* takes one segment in so many as never seen,
+					 * or 0: that is for tests */
+	uint64_t seed;			/* of that draw; not 0 */
+	unsigned int first_port;	/* tally k is of port first_port + k */
+};
+
+/* What it saw and said; written by it, read by the sender's process. */
+struct zclab_replies {
+	uint64_t messages;		/* read from the log */
+	uint64_t segments;		/* with payload, repeated ones included */
+	uint64_t bytes;			/* acknowledged: seen, and all before them */
+	uint64_t gaps;			/* segments that came after a missing one */
+	uint64_t repeated;		/* segments that had been seen as a whole */
+	uint64_t crowded;		/* segments after more gaps than it remembers */
+	uint64_t beyond;		/* segments outside the window: not taken */
+	uint64_t withheld;		/* taken as never seen, as asked for */
+	uint64_t acks;			/* sent, those below included */
+	uint64_t repeated_acks;		/* that acknowledged nothing new */
+	uint64_t syns;			/* new connections */
+	uint64_t fins;			/* connections closed by the sender */
+	uint64_t resets;		/* connections reset by the sender */
+	uint64_t refusals;		/* resets sent: to no connection that is known */
+	uint64_t flows;			/* connections now */
+	uint64_t flows_most;		/* at one time */
+	uint64_t overruns;		/* the log's socket was full (ENOBUFS) */
+	uint64_t lost;			/* log messages missing by their number */
+	uint64_t others;		/* packets that are no TCP */
+	uint64_t oversized;		/* packets whose header has no length */
+	uint64_t unreadable;		/* messages or packets that make no sense */
+	uint64_t unwritten;		/* answers that could not be written: repeated */
+	uint64_t largest;		/* payload of the largest segment */
+};
+
+/*
+ * Answers TCP until inbox->stop is set, or `log` is at its end; returns 0 or -errno.
+ * Headers of what is sent are read from `log` (nfnetlink_log messages), answers are
+ * written into `tun` as IP packets. What was not in the log is never acknowledged.
+ */
+int zclab_respond(int log, int tun, const struct zclab_reply *reply,
+		  struct zclab_inbox *inbox, struct zclab_replies *replies,
+		  struct zclab_tally *tallies, unsigned int count);
+
 /* Makes a ring, or says by -errno why there is none; *flags: IORING_SETUP_*. */
 int zclab_probe_ring(const struct zclab_setup *setup, unsigned int *flags);
 

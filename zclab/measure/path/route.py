@@ -8,14 +8,18 @@ from typing import Any
 from pyroute2 import IPRoute
 
 from zclab import situation as situations
+from zclab.errors import MeasureError
 from zclab.measure.flow import AF, Flow
 from zclab.measure.namespace import PeerNetwork
-from zclab.measure.path import device, sink, tap, veth
+from zclab.measure.path import answers, device, sink, tap, veth
 from zclab.measure.path.address import FAR, LOOPBACK, NEAR
+from zclab.measure.path.answers import CONGESTION, Answers
 from zclab.measure.target import Target
 from zclab.params import BASELINE, Path, Point, Protocol, arm_mode
+from zclab.uring.responder import FIRST_PORT
 
 RCVBUF_BYTES = 4 << 20  # as the selftests' receiver or more; capped by rmem_max
+CONNECT_S = 5.0
 UDP_SINK_PORT = 8000  # the tools' default; nobody listens behind a sink
 
 
@@ -40,6 +44,8 @@ class Route:
     live: bool
     peer: PeerNetwork | None = None
     held: list[Any] = field(default_factory=list)
+    answers: Answers | None = None
+    opened: int = 0
 
     def open(self, point: Point, arm: str = BASELINE) -> Flow:
         """Return a new flow for one arm of `point`, with the arm's socket options.
@@ -52,15 +58,20 @@ class Route:
         if not self.live:
             flow = Flow(family=family, protocol=point.protocol)
             flow.aim(self.destination[family], UDP_SINK_PORT)
+            if self.answers:
+                flow.aim(self.destination[family], FIRST_PORT + self.opened)
         elif point.protocol is Protocol.UDP:
             receiving = self._receiving_socket(family, socket.SOCK_DGRAM)
             flow = Flow(family=family, protocol=point.protocol, receiving=receiving)
             flow.aim(self.destination[family], receiving.getsockname()[1])
         else:
             flow = Flow(family=family, protocol=point.protocol)
+        self.opened += 1
         flow.prepare(arm_mode(arm), point.options(arm))
-        if point.protocol is Protocol.TCP:
+        if point.protocol is Protocol.TCP and self.live:
             self._connect_tcp(flow)
+        elif point.protocol is Protocol.TCP:
+            self._connect_answered(flow)
         elif not point.options(arm).addressed:
             flow.connect()
         return flow
@@ -93,6 +104,23 @@ class Route:
         receiving.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RCVBUF_BYTES)
         receiving.bind((self.destination[family], 0))
         return receiving
+
+    def _connect_answered(self, flow: Flow) -> None:
+        """Connect to a responder, which must run by now.
+
+        Raises:
+            MeasureError: nobody answers.
+
+        """
+        flow.pace(CONGESTION)
+        flow.sending.settimeout(CONNECT_S)
+        try:
+            flow.connect()
+        except OSError as error:
+            raise MeasureError(
+                f"the responder did not answer a handshake on {self.device}: {error}"
+            ) from None
+        flow.sending.settimeout(None)
 
     def _connect_tcp(self, flow: Flow) -> None:
         with self._receiving_socket(flow.family, socket.SOCK_STREAM) as listening:
@@ -135,6 +163,9 @@ def up(
         device.switch_off(
             route.device, [name for name in device.SWITCHES if name in words]
         )
+        if situations.ANSWERED in words:
+            route.answers = answers.up(network, families)
+            route.facts |= route.answers.facts()
         if "tap" in words:
             route.held.append(tap.opened(route.device))
     route.facts |= {"live": route.live, "situation": situation}

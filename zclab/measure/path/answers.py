@@ -1,0 +1,108 @@
+"""Answers: what stands in for a receiver of TCP where a device drops all data.
+
+A rule tells the headers of what is sent, a responder reads them and writes the
+receiver's side of the connection into a tun device, as if it had come from outside. All
+three are in the namespace of the path and answer nobody else.
+"""
+
+import fcntl
+import os
+import socket
+import struct
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyroute2 import IPRoute
+
+from zclab.errors import CapabilityError
+from zclab.measure import namespace
+from zclab.measure.path import device, log
+from zclab.uring.responder import Reply, Responder
+
+NAME = "zcanswer"
+TUN = "/dev/net/tun"
+TUNSETIFF = 0x400454CA  # linux/if_tun.h
+IFF_TUN_NO_PI = 0x1001
+CONGESTION = b"reno"  # every kernel has it; what others pace would pace the sender
+RP_FILTER = "/proc/sys/net/ipv4/conf/{}/rp_filter"
+
+
+@dataclass(slots=True, kw_only=True)
+class Answers:
+    """The log and the tun device, for a responder to read and to write."""
+
+    log: socket.socket
+    tun: int
+    families: set[int]
+
+    def start(self, *, ports: int, cpu: int | None, reply: Reply) -> Responder:
+        """Return a responder that is running; each of `ports` has a tally."""
+        return Responder(
+            self.log.fileno(),
+            self.tun,
+            ports=ports,
+            reply=reply,
+            cpu=cpu,
+            die_with_parent=namespace.die_with_parent,
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """Return what bears on how TCP is answered."""
+        buffer = self.log.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        return {
+            "congestion_control": CONGESTION.decode(),
+            "log_buffer_bytes": buffer,
+            "log_headers_bytes": log.HEADERS_BYTES,
+        }
+
+
+def up(network: IPRoute, families: set[int]) -> Answers:
+    """Set log and tun device up in the current namespace.
+
+    Raises:
+        CapabilityError: the kernel lacks one of them, or what it takes to use it.
+
+    """
+    tun = _tun()
+    index = device.index_of(network, NAME)
+    network.link("set", index=index, mtu=device.MTU, state="up")
+    if 4 in families:
+        _let_in()
+    found = Answers(log=log.opened(), tun=tun, families=families)
+    log.add_rule(families)
+    return found
+
+
+def _tun() -> int:
+    try:
+        tun = os.open(TUN, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+        fcntl.ioctl(
+            tun, TUNSETIFF, struct.pack("16sH22x", NAME.encode(), IFF_TUN_NO_PI)
+        )
+    except OSError as error:
+        raise CapabilityError(
+            f"tcp over the sink needs a tun device: {TUN}: {error.strerror}; load it: "
+            "modprobe tun (in a container, give it the device)"
+        ) from None
+    return tun
+
+
+def _let_in() -> None:
+    """Let packets in by the tun device though answers to them leave by another.
+
+    Source: ip-sysctl.rst, rp_filter: the larger of the two values holds, 1 refuses.
+    """
+
+    def value() -> int:
+        return max(int(Path(RP_FILTER.format(of)).read_text()) for of in ("all", NAME))
+
+    with suppress(OSError):
+        if value() == 1:
+            Path(RP_FILTER.format(NAME)).write_text("2")
+    if value() == 1:
+        raise CapabilityError(
+            "tcp over the sink: net.ipv4.conf.all.rp_filter = 1 drops the answers; set "
+            "it to 2 or 0, or make /proc/sys writable"
+        )
