@@ -4,11 +4,12 @@ import json
 import shutil
 
 import pytest
+from matplotlib.text import Text
 
 from tests.live import needs_uring
 from zclab import store
 from zclab.errors import CapabilityError, DataError
-from zclab.explain import breakdown
+from zclab.explain import breakdown, figures
 from zclab.measure import perf
 from zclab.params import CONTROL, Mode, Path, Point, Protocol
 from zclab.store import breakdowns
@@ -161,10 +162,23 @@ def test_recorded_adds_up(recorded):
 
 
 def test_texts():
-    """Buckets that saw nothing are left out; the sum stands beside what was measured."""
+    """Buckets that saw nothing are left out; below stand the sum and the clock's."""
     found = breakdown.texts(made(_copy_from_iter=30, udp_sendmsg=70))
 
-    assert found[""].tolist() == ["copy", "protocol", "sum", "measured"] + [
-        "sum / measured"
-    ]
+    assert found[""].tolist() == ["copy", "protocol", *breakdown.SUMS]
     assert found["send"].tolist() == ["300", "700", "1000", "1000", "1.000"]
+
+
+def test_drawn():
+    """The bars of an arm end at the sum of its buckets, the mark is the clock's."""
+    found = made(_copy_from_iter=30, udp_sendmsg=70)
+
+    figure = figures.breakdown([found, found])
+
+    left, right = figure.axes
+    tops = [patch.get_y() + patch.get_height() for patch in left.patches]
+    assert max(tops) == pytest.approx(1000)
+    assert left.lines[0].get_ydata() == pytest.approx([1000])
+    assert right.get_title() == found["name"]
+    nothing = figures.breakdown([]).findobj(Text)
+    assert any("make one: zclab breakdown" in text.get_text() for text in nothing)

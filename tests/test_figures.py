@@ -28,6 +28,8 @@ ALL: tuple[Draw, ...] = (
     figures.gain,
     figures.copied,
     figures.why,
+    figures.cost_lines,
+    figures.break_even,
 )
 
 

@@ -145,8 +145,8 @@ def lines(run: Run) -> pd.DataFrame:
             if arm == CONTROL:
                 continue
             median, drawn = one.median_ns[:, number], one.drawn_ns[:, :, number]
-            fixed, slope = _fit(one.sizes, median)
-            fits = np.array([_fit(one.sizes, draw) for draw in drawn])
+            fixed, slope = fit(one.sizes, median)
+            fits = np.array([fit(one.sizes, draw) for draw in drawn])
             residual = median - (fixed + slope * one.sizes)
             rows.append(
                 {
@@ -162,7 +162,7 @@ def lines(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _fit(sizes: stats.Floats, ns: stats.Floats) -> tuple[float, float]:
+def fit(sizes: stats.Floats, ns: stats.Floats) -> tuple[float, float]:
     """Return a (ns) and b (ns per byte) of the least relative squares."""
     design = np.column_stack([np.ones_like(sizes), sizes]) / ns[:, None]
     (fixed, slope), *_ = np.linalg.lstsq(design, np.ones_like(ns), rcond=None)
@@ -227,7 +227,7 @@ def residuals(run: Run) -> pd.DataFrame:
             if arm == CONTROL:
                 continue
             median = one.median_ns[:, number]
-            fixed, slope = _fit(one.sizes, median)
+            fixed, slope = fit(one.sizes, median)
             low, high = ends(one.drawn_ns[:, :, number])
             for i, size in enumerate(one.sizes):
                 fitted = fixed + slope * size
@@ -346,7 +346,7 @@ def prices(run: Run) -> pd.DataFrame:
                 times: int = factor,
                 sizes: stats.Floats = one.sizes,
             ) -> float:
-                first, second = (_fit(sizes, ns[:, arm])[part] for arm in of)
+                first, second = (fit(sizes, ns[:, arm])[part] for arm in of)
                 return (first - second) * times
 
             drawn = np.array([price(draw) for draw in one.drawn_ns])
@@ -404,8 +404,8 @@ _CONTRASTS = (
 
 
 def _lines_cross(one: Series, arm: int, basis: int) -> float:
-    fixed, slope = _fit(one.sizes, one.median_ns[:, arm])
-    plain_fixed, plain_slope = _fit(one.sizes, one.median_ns[:, basis])
+    fixed, slope = fit(one.sizes, one.median_ns[:, arm])
+    plain_fixed, plain_slope = fit(one.sizes, one.median_ns[:, basis])
     if plain_slope <= slope:
         return math.nan
     found = (fixed - plain_fixed) / (plain_slope - slope)
@@ -427,7 +427,7 @@ def implied() -> pd.DataFrame:
         ordered = mine.sort_values("io_size_bytes")
         sizes = ordered["io_size_bytes"].to_numpy(dtype=np.float64)
         ns = 1e9 / ordered["value"].to_numpy(dtype=np.float64)
-        fixed, slope = _fit(sizes, ns)
+        fixed, slope = fit(sizes, ns)
         rows.append(
             {
                 "table": name,

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -459,47 +460,18 @@ def cost_lines(run: Run) -> Figure:
     found = cost.series(run)
     if not found:
         return _empty("no path of this run has three sizes or more")
-    rest = cost.residuals(run)
-    figure, grid = plt.subplots(
-        1,
-        len(found),
-        figsize=(1.4 + 4.6 * len(found), 3.8),
-        layout="constrained",
-        squeeze=False,
-    )
-    for axes, one in zip(grid[0], found, strict=True):
+    figure, beside = _per_series(found, "ns per request")
+    for axes, one in beside:
+        dense = np.geomspace(one.sizes[0], one.sizes[-1], 200)
         arms = [arm for arm in one.arms if arm != CONTROL]
         colours, markers = _colours(arms), _markers(arms)
         for arm in arms:
-            mine = rest
-            for name, value in {**one.label, "arm": arm}.items():
-                mine = mine[mine[name] == value]
-            axes.plot(
-                mine["io_size_bytes"],
-                mine["ns"],
-                markers[arm],
-                color=colours[arm],
-                markersize=5,
-                label=arm,
-            )
-            axes.plot(
-                mine["io_size_bytes"],
-                mine["fitted_ns"],
-                color=colours[arm],
-                linewidth=1,
-            )
-        axes.set_xscale("log", base=2)
-        axes.xaxis.set_major_locator(FixedLocator(_thinned(one.sizes)))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter("{x:.0f}")
-        axes.tick_params(axis="x", rotation=90)
-        axes.set(
-            xlabel="IO size [B]",
-            ylabel="ns per request",
-            title=_series_title(one),
-            ylim=(0, None),
-        )
-    _legend(figure, rest, floor=False, everyone=True)
+            ns = one.median_ns[:, one.arms.index(arm)]
+            axes.plot(one.sizes, ns, markers[arm], color=colours[arm], markersize=5)
+            fixed, slope = cost.fit(one.sizes, ns)
+            axes.plot(dense, fixed + slope * dense, color=colours[arm], linewidth=1)
+        axes.set_ylim(0, None)
+    _legend(figure, cost.lines(run), floor=False, everyone=True)
     return _done(figure, f"Points: medians. Lines: a + b x bytes. Run {run.id}.")
 
 
@@ -509,14 +481,8 @@ def break_even(run: Run) -> Figure:
     if not found:
         return _empty("no path of this run has three sizes or more")
     crossings = cost.break_even(run)
-    figure, grid = plt.subplots(
-        1,
-        len(found),
-        figsize=(1.4 + 4.6 * len(found), 3.8),
-        layout="constrained",
-        squeeze=False,
-    )
-    for axes, one in zip(grid[0], found, strict=True):
+    figure, beside = _per_series(found, "ns saved per request")
+    for axes, one in beside:
         arms = [arm for arm in one.arms if arm not in (BASELINE, CONTROL)]
         colours, markers = _colours(arms), _markers(arms)
         for arm in arms:
@@ -547,23 +513,34 @@ def break_even(run: Run) -> Figure:
                     fontsize="small",
                 )
         axes.axhline(0, color="black", linewidth=0.8, zorder=1)
-        axes.set_xscale("log", base=2)
         axes.set_yscale("symlog", linthresh=100)
-        axes.xaxis.set_major_locator(FixedLocator(_thinned(one.sizes)))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter("{x:.0f}")
-        axes.tick_params(axis="x", rotation=90)
-        axes.set(
-            xlabel="IO size [B]",
-            ylabel="ns saved per request",
-            title=_series_title(one),
-        )
     _legend(figure, crossings, floor=False)
     return _done(
         figure,
         f"Medians of paired differences, 95 % interval; ns as logarithms beyond 100. "
         f"Run {run.id}.",
     )
+
+
+def _per_series(
+    found: Sequence[cost.Series], ylabel: str
+) -> tuple[Figure, list[tuple[Axes, cost.Series]]]:
+    """Return a figure with axes over size, as logarithms, beside each series."""
+    figure, grid = plt.subplots(
+        1,
+        len(found),
+        figsize=(1.4 + 4.6 * len(found), 3.8),
+        layout="constrained",
+        squeeze=False,
+    )
+    for axes, one in zip(grid[0], found, strict=True):
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_locator(FixedLocator(_thinned(one.sizes)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter("{x:.0f}")
+        axes.tick_params(axis="x", rotation=90)
+        axes.set(xlabel="IO size [B]", ylabel=ylabel, title=_series_title(one))
+    return figure, list(zip(grid[0], found, strict=True))
 
 
 def _thinned(sizes: stats.Floats) -> list[float]:
