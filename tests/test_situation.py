@@ -101,7 +101,10 @@ def test_who_receives(path, given, receives):
             {"given": "peer-drop", "path": Path.VETH, "protocol": Protocol.TCP},
             "tcp has nobody to answer its handshake behind peer-drop; use udp",
         ),
-        ({"given": "tun", "protocol": Protocol.TCP}, "tcp over the sink"),
+        (
+            {"given": "tun", "protocol": Protocol.TCP},
+            "tcp comes to a stand on a tun device that nobody reads; use udp",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_one_line(changes, complaint):

@@ -148,6 +148,9 @@ def check(text: str, *, path: str, protocol: str, family: int) -> None:
         "tcp has nobody to answer its handshake behind peer-drop; use udp": (
             protocol == "tcp" and "peer-drop" in words
         ),
+        "tcp comes to a stand on a tun device that nobody reads; use udp": (
+            protocol == "tcp" and "tun" in words
+        ),
         f"mtu={mtu} is too small for IPv6; use {MTU_LEAST[6]} or more": (
             mtu < MTU_LEAST[family]
         ),
