@@ -5,9 +5,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from zclab.measure.peer import control
 from zclab.measure.peer.client import RemoteReceiver
@@ -80,7 +81,11 @@ class Running:
 
 
 @contextmanager
-def running(*arguments: str, listen: str = "127.0.0.1") -> Iterator[Running]:
+def running(
+    *arguments: str,
+    listen: str = "127.0.0.1",
+    environment: Mapping[str, str] = MappingProxyType({"ZCLAB_PEER_TOKEN": TOKEN}),
+) -> Iterator[Running]:
     """Start a peer; end it by SIGTERM, which must be a clean end."""
     command = [sys.executable, "-m", "zclab.cli", "peer", "--listen", listen]
     with tempfile.TemporaryFile("w+") as log:
@@ -89,7 +94,7 @@ def running(*arguments: str, listen: str = "127.0.0.1") -> Iterator[Running]:
             stdout=subprocess.PIPE,
             stderr=log,  # a pipe that nobody reads would fill, and stop it
             text=True,
-            env={"ZCLAB_PEER_TOKEN": TOKEN, "PATH": "/usr/bin:/bin"},
+            env={"PATH": "/usr/bin:/bin", **environment},
         )
         assert process.stdout
         try:

@@ -511,19 +511,30 @@ def test_a_session_at_a_time():
         second.close()
 
 
-def test_once_is_once():
-    """With --once it ends when its controller went, with status 0."""
+def test_once_is_one_run():
+    """With --once it serves a run's sessions, one after the other, and then ends."""
     with running("--once") as peer:
-        peer.connect().close()
+        for _ in range(3):  # as many as a run has placements
+            peer.connect().close()
         assert peer.process.wait(30) == 0
 
 
-def test_the_token_file_is_not_told(tmp_path):
-    """A token that was given is not printed again; one that was made is."""
+def test_a_token_that_was_given_is_not_told(tmp_path):
+    """A token from a file is not printed again."""
     file = tmp_path / "token"
     file.write_text(TOKEN)
     file.chmod(stat.S_IRUSR)
-    with running("--token-file", str(file), "--once") as peer:
+    with running("--token-file", str(file)) as peer:
         peer.connect().close()
-        assert peer.process.wait(30) == 0
+        peer.process.terminate()
         assert peer.process.stdout.read() == ""
+
+
+def test_a_token_that_was_made_is_told():
+    """Without one a token is made and printed, and it opens the peer."""
+    with running(environment={}) as peer:
+        word, made = peer.process.stdout.readline().split()
+        assert word == "token:"
+        peer.connect(made).close()
+        with pytest.raises(InputError, match="another token"):
+            peer.connect()

@@ -26,7 +26,7 @@ here = os.getpid()
 with veth.peer.entered():
     serving = subprocess.Popen(
         [sys.executable, "-m", "zclab.cli", "peer", "--listen", FAR[4],
-         "--data", FAR[6], "--cpu", "any"],
+         "--data", FAR[6], "--cpu", "any", "--once"],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         preexec_fn=lambda: namespace.die_with_parent(here),
         env={**os.environ, "ZCLAB_PEER_TOKEN": TOKEN})
@@ -56,13 +56,15 @@ def test_counters_agree(family):
         + f"""
 points = [
     Point(path=Path.NIC, protocol=protocol, family={family}, io_size_bytes=1200,
-          batch=1 if protocol is Protocol.TCP else 8, modes=("send", "send_zc", "send_zc_fixed"),
+          batch=1 if protocol is Protocol.TCP else 8,
+          modes=("send", "send_zc", "send_zc_fixed"),
           given=parse("verify=on") if protocol is Protocol.TCP else ())
     for protocol in Protocol
 ]
 """
         + """
-station = Station(plan(*points), points[0].place, (1, 0), target(%d))
+cpus = (1, 0) if len(os.sched_getaffinity(0)) > 1 else (0, 0)
+station = Station(plan(*points), points[0].place, cpus, target(points[0].family))
 samples = [
     sample
     for number in range(2)
@@ -72,7 +74,6 @@ samples = [
 facts, after = station.facts, station.look()
 station.close()
 """
-        % family
         + END
         + """
 answer({"samples": samples, "facts": facts, "after": after})
@@ -93,3 +94,127 @@ answer({"samples": samples, "facts": facts, "after": after})
     assert after["statistics"]["rx_packets"] > before["statistics"]["rx_packets"]
     assert "192.0.2" not in json.dumps(found)
     assert "2001:db8" not in json.dumps(found)
+
+
+MEASURE = """
+import tempfile
+from pathlib import Path as Folder
+from zclab import store
+out = tempfile.TemporaryDirectory()
+plan_file = Folder(out.name, "mine.yaml")
+def measure(family, blocks):
+    plan_file.write_text(f'''
+blocks: {blocks}
+slice_ms: 2
+points:
+  - {{path: nic, protocol: udp, family: {family}, sizes: 1200, batch: 8,
+      modes: [send, send_zc]}}
+  - {{path: nic, protocol: tcp, family: {family}, sizes: 1200, batch: 1,
+      modes: [send, send_zc]}}
+''')
+    return subprocess.Popen(
+        [sys.executable, "-m", "zclab.cli", "measure", "--plan", plan_file,
+         "--dev", veth.device, "--dst", FAR[family], "--peer", where,
+         "--out", out.name + "/runs"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "ZCLAB_PEER_TOKEN": TOKEN, "PYTHONWARNINGS": ""},
+        preexec_fn=lambda: namespace.die_with_parent(here))
+def receivers():
+    tasks = Folder(f"/proc/{serving.pid}/task/{serving.pid}/children")
+    return [int(word) for word in tasks.read_text().split()]
+def until(holds, going=None):
+    end = time.monotonic() + 40
+    while not holds():
+        assert going is None or going.poll() is None, going.stderr.read()
+        assert time.monotonic() < end
+        time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_run_over_a_device(family):
+    """`zclab measure --path nic --peer` keeps what both ends counted, and facts."""
+    found = in_namespaces(
+        GROUND
+        + MEASURE
+        + f"""
+measuring = measure({family}, 12)  # several placements, so several sessions
+_, said = measuring.communicate()
+assert measuring.returncode == 0, said
+until(lambda: not receivers())
+"""
+        + """
+(folder,) = Folder(out.name, "runs").iterdir()
+run = store.load(folder)
+text = "".join(path.read_text() for path in folder.glob("*.json"))
+samples = json.loads(run.samples.to_json(orient="records"))
+out.cleanup()
+"""
+        + END
+        + "answer({'host': run.host, 'samples': samples, 'text': text})"
+    )
+
+    assert found["host"]["peer"]["device"]["kind"] == "veth"
+    assert found["host"]["peer"]["kernel"] == found["host"]["kernel"]
+    for secret in ("192.0.2", "2001:db8", "only for tests"):
+        assert secret not in found["text"]
+    assert {sample["protocol"] for sample in found["samples"]} == {"udp", "tcp"}
+    for sample in found["samples"]:
+        dropped = (sample["receiver_drops"] or 0) * sample["io_size_bytes"]
+        assert sample["sent_total_bytes"] == sample["received_bytes"] + dropped
+
+
+def test_a_run_whose_peer_is_killed():
+    """The run ends at once, with one line that names the peer; its blocks are kept."""
+    found = in_namespaces(
+        GROUND
+        + MEASURE
+        + """
+measuring = measure(4, 3000)
+until(receivers, measuring)
+(receiver,) = receivers()
+journals = Folder(out.name, "runs").glob
+until(lambda: any(path.stat().st_size for path in journals("*/*.jsonl")), measuring)
+serving.kill()
+serving.wait()
+_, said = measuring.communicate()
+until(lambda: not Folder(f"/proc/{receiver}").exists())
+out.cleanup()
+serving.stdout.close()
+answer({"status": measuring.returncode, "said": said, "where": where})
+"""
+    )
+
+    assert found["status"] == 1
+    last = found["said"].strip().splitlines()[-1]
+    assert f"peer {found['where']} is gone" in last
+    assert "Traceback" not in found["said"]
+
+
+def test_a_run_that_is_killed():
+    """After SIGKILL of a run its peer holds nothing, and serves the next one."""
+    found = in_namespaces(
+        GROUND
+        + MEASURE
+        + """
+def descriptors():
+    return len(list(Folder(f"/proc/{serving.pid}/fd").iterdir()))
+before = descriptors()
+measuring = measure(4, 3000)
+until(receivers, measuring)
+(receiver,) = receivers()
+measuring.kill()
+measuring.communicate()
+until(lambda: not Folder(f"/proc/{receiver}").exists())
+until(lambda: descriptors() == before)
+made = Station(plan(Point(path=Path.NIC, protocol=Protocol.UDP, family=4,
+    io_size_bytes=1200, batch=1)), "nic", (0, 0), target(4))
+made.close()
+out.cleanup()
+"""
+        + END
+        + "answer({'peer': made.facts['receiver']})"
+    )
+
+    assert found["peer"] == "peer"

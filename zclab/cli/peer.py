@@ -10,7 +10,7 @@ from zclab.cli.terminal import say
 from zclab.errors import InputError
 
 
-@app.command(epilog="Example: zclab peer --listen 192.0.2.2:7800 --once")
+@app.command(epilog="Example: zclab peer --listen 192.0.2.2:7800")
 def peer(
     *,
     listen: Annotated[
@@ -45,7 +45,10 @@ def peer(
         ),
     ] = "auto",
     once: Annotated[
-        bool, typer.Option("--once", help="End after the first controller went.")
+        bool,
+        typer.Option(
+            "--once", help="End when its controller went and none came for 10 s."
+        ),
     ] = False,
     timeout: Annotated[
         float,

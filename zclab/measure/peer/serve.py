@@ -26,6 +26,7 @@ from zclab.measure.peer.wire import Wire
 HELLO_S = 5.0  # in which a controller must have shown the token
 GUESTS_MAX = 16  # connections that have not
 SILENCE_S = 600.0  # a controller that says nothing for so long is gone
+GRACE_S = 10.0  # a run has a session for each of its placements, one after the other
 LOOK_S = 0.001  # between two looks at what is awaited; poll(2) knows no less
 TOLD_EACH_S = 10.0  # at most one line about strangers in this time
 
@@ -91,7 +92,8 @@ class Peer:
         self._facts = Facts(self._addresses[-1], cpu)
         self._guests: list[_Guest] = []
         self._held: _Held | None = None
-        self._sessions = 0
+        self._once = False
+        self._closing = math.inf  # when to end, as nobody comes any more
         self._refused = 0
         self._told = 0.0
         self._deaf_until = 0.0
@@ -130,8 +132,12 @@ class Peer:
     # -- the loop --------------------------------------------------------------
 
     def serve(self, *, once: bool = False) -> None:
-        """Hold one session after the other; `once`: return after the first."""
-        while not (once and self._sessions and not self._held):
+        """Hold one session after the other.
+
+        `once`: return when there was one, and none followed within some seconds.
+        """
+        self._once = once
+        while self._held or time.monotonic() < self._closing:
             self._turn()
 
     def _turn(self) -> None:
@@ -165,9 +171,10 @@ class Peer:
             poll.register(held.wire.connection, select.POLLIN | writes)
             for opened in held.session.awaited:
                 poll.register(opened, select.POLLIN)
-            ends.append(held.heard + self._silence_s)
-            if held.waiting:
-                ends.append(now + LOOK_S)
+            wait_s = LOOK_S if held.waiting else held.heard + self._silence_s - now
+            ends.append(now + wait_s)
+        elif self._closing < math.inf:
+            ends.append(self._closing)
         if self._refused:
             ends.append(self._told + TOLD_EACH_S)
         left_s = max(0.0, min(ends) - now) if ends else None
@@ -251,7 +258,6 @@ class Peer:
             facts=self._facts,
             strangers=self._descriptors,
         )
-        self._sessions += 1
         self._held = _Held(
             wire=wire, seal=seal, session=session, who=who, heard=time.monotonic()
         )
@@ -334,6 +340,8 @@ class Peer:
         except ZclabError as error:
             self._say(str(error))
         held.wire.close()
+        if self._once:
+            self._closing = time.monotonic() + GRACE_S
         self._say(f"the controller {held.who} went" + (f": {why}" if why else ""))
 
     def close(self) -> None:
