@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from zclab import options as opts
 from zclab import stats
-from zclab.explain import joined
+from zclab.explain import joined, table
 from zclab.explain.facts import lookup
 from zclab.params import BASELINE, CONTROL, IP_HEADER_BYTES, Path, Point, Protocol
 from zclab.store import Run
@@ -47,20 +48,20 @@ LIVE = (Path.NIC, Path.VETH, Path.LO)
 def limits(run: Run) -> pd.DataFrame:
     """Return one row per arm of each point that something receives, or a card sends.
 
-    Columns: point, path (its place), protocol, family, io_size_bytes, batch, arm,
-    bottleneck; sender_share, receiver_share, wire_share, lost_share (0 to 1, NaN where
-    not known); mbit_per_s (on the wire, headers and gaps included); cpu_ns_per_kib (of
-    the sending thread); cpu_percent, cpu_low, cpu_high (what the arm takes more than
-    `send` of that, in percent, with the 95 % interval; NaN for `send` itself).
+    Columns: point, path (its place), protocol, family, io_size_bytes, batch, given
+    (options of the point), arm, n (blocks), bottleneck; sender_share, receiver_share,
+    wire_share, lost_share (0 to 1, NaN where not known); mbit_per_s (on the wire,
+    headers and gaps included); cpu_ns_per_kib (of the sending thread); cpu_percent,
+    cpu_low, cpu_high (what the arm takes more than `send` of that, in percent, with
+    the 95 % interval; NaN for `send` itself).
 
     Empty where the run has no such point.
     """
-    samples = _counted(run.samples)
+    points = [point for point in run.plan.points if point.path in LIVE]
+    there = run.samples["point"].isin([point.name for point in points])
+    samples = _counted(run.samples[there])
     rows = [
-        row
-        for point in run.plan.points
-        if point.path in LIVE
-        for row in _rows(point, samples, _facts(run, point))
+        row for point in points for row in _rows(point, samples, _facts(run, point))
     ]
     return pd.DataFrame(rows, columns=_COLUMNS)
 
@@ -114,7 +115,9 @@ def _rows(
         yield {
             **point.factors,
             "path": point.place,
+            "given": opts.spell(point.given),
             "arm": arm,
+            "n": len(found),
             "bottleneck": named(**shares),
             **{f"{name}_share": share for name, share in shares.items()},
             "mbit_per_s": _wire_bits(point, arm, sums, facts)
@@ -231,7 +234,8 @@ def _more(arm: pd.DataFrame, base: pd.DataFrame) -> stats.Interval | None:
 
 
 _COLUMNS = [
-    *("point", "path", "protocol", "family", "io_size_bytes", "batch", "arm"),
+    *("point", "path", "protocol", "family", "io_size_bytes", "batch", "given"),
+    *("arm", "n"),
     *("bottleneck", "sender_share", "receiver_share", "wire_share", "lost_share"),
     *("mbit_per_s", "cpu_ns_per_kib", "cpu_percent", "cpu_low", "cpu_high"),
 ]
@@ -313,28 +317,38 @@ def more_text(row: Mapping[str, Any]) -> str:
     """Return the change in CPU time as text, like `-12% [-14, -11]`."""
     if math.isnan(row["cpu_percent"]):
         return ""
-    if math.isinf(row["cpu_low"]):
+    if math.isinf(row["cpu_high"]):
         return f"{row['cpu_percent']:+.0f}% [few blocks]"
     return f"{row['cpu_percent']:+.0f}% [{row['cpu_low']:+.0f}, {row['cpu_high']:+.0f}]"
 
 
-def lines(frame: pd.DataFrame) -> Iterator[tuple[str, ...]]:
-    """Yield the rows of the mail's small table, its header first.
+def texts(frame: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, str]]:
+    """Yield rows that differ in size and arm only, and their ASCII table.
 
-    Only what a card sent: of namespaces there is nothing to compare with a wire.
+    Only of what a card sent: of namespaces there is nothing to compare with a wire.
+    At most 72 columns.
+
+    Args:
+        frame: what `limits` returned.
+
     """
     mine = frame[(frame["path"] == str(Path.NIC)) & (frame["arm"] != CONTROL)]
-    if mine.empty:
-        return
-    yield "size", "arm", "limit", "CPU", "link", "lost", "ns/KiB", "vs send"
-    for _, row in mine.iterrows():
-        yield (
-            f"{row['protocol'][0]}{row['family']} {row['io_size_bytes']}",
-            str(row["arm"]).partition(":")[0],
-            row["bottleneck"],
-            _share(row["sender_share"]),
-            _share(row["wire_share"]),
-            _share(row["lost_share"]),
-            f"{row['cpu_ns_per_kib']:.0f}",
-            more_text(row),
-        )
+    for _, rows in mine.groupby(
+        ["protocol", "family", "batch", "given"], sort=False, observed=True
+    ):
+        names = table.arm_names(rows)
+        lines = [("IO size", "arm", "limit", "CPU", "ns/KiB", "vs send")]
+        for _, row in rows.sort_values(
+            "io_size_bytes", ascending=False, kind="stable"
+        ).iterrows():
+            lines.append(
+                (
+                    str(row["io_size_bytes"]),
+                    names[row["arm"]],
+                    row["bottleneck"],
+                    f"{100 * row['sender_share']:.0f}%",
+                    f"{row['cpu_ns_per_kib']:.0f}",
+                    more_text(row),
+                )
+            )
+        yield rows, table.grid(lines, left=(1, 2))

@@ -168,7 +168,9 @@ def _judge(
         if twin.exact:
             wanted += f", IPv{twin.family}, batch {twin.batch}"
         return NOT_MEASURED, f"This run has no point with {wanted} and the mode."
-    if twin.path.startswith("sink") and not kept_zerocopy(ours["copied_share"]):
+    if twin.path.startswith(("sink", "nic")) and not kept_zerocopy(
+        ours["copied_share"]
+    ):
         return NOT_COMPARABLE, (
             f"The published sends were zerocopy; here "
             f"{table.share_text(ours['copied_share'])} of notifications say copied."

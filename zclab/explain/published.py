@@ -42,7 +42,7 @@ class Twin:
         exact: whether the mail states family and batch, so that others are no twin.
         arms: published column -> arm of the run, for the columns that have one.
         not_comparable: published column -> why it has no counterpart.
-        not_measured: why the table's path cannot be in a run; empty if it can.
+        not_measured: why there is nothing to compare with; empty if there is.
         givens: options that a twin's arms may share.
         instead: what is the twin in a run that has no point of this one.
 
@@ -85,6 +85,19 @@ _TCP_LOOPBACK = Twin(
     not_comparable={"zc": "needs a kernel patched to allow localhost zerocopy"},
 )
 
+_WITHOUT_NIC = Twin(
+    title="v5, NIC",
+    baseline="non-zc",
+    path="",
+    protocol="udp",
+    family=4,
+    batch=8,
+    exact=False,
+    arms={"zc + flush": "send_zc_fixed"},
+    not_comparable={"zc": NO_TWIN},
+    not_measured=NO_NIC,
+)
+
 TWINS: Mapping[str, Twin] = {
     "v5-dummy": Twin(
         title="v5, dummy device",
@@ -100,14 +113,15 @@ TWINS: Mapping[str, Twin] = {
     "v5-nic": Twin(
         title="v5, NIC",
         baseline="non-zc",
-        path="",
+        path="nic",
         protocol="udp",
         family=4,
         batch=8,
         exact=False,
         arms={"zc + flush": "send_zc_fixed"},
         not_comparable={"zc": NO_TWIN},
-        not_measured=NO_NIC,
+        givens=("", "addressed=on"),
+        instead=_WITHOUT_NIC,
     ),
     "v5-tcp-localhost": Twin(
         title="v5, TCP on localhost",

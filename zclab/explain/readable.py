@@ -9,7 +9,16 @@ from typing import Any
 
 import pandas as pd
 
-from zclab.explain import breakdown, claims, cost, joined, prediction, published, table
+from zclab.explain import (
+    bottleneck,
+    breakdown,
+    claims,
+    cost,
+    joined,
+    prediction,
+    published,
+    table,
+)
 from zclab.params import CONTROL
 from zclab.store import Run
 
@@ -27,6 +36,11 @@ def control(summary: pd.DataFrame) -> pd.DataFrame:
             "n": frame["n"].astype(str).to_list(),
         }
     )
+
+
+def limits(run: Run) -> pd.DataFrame:
+    """Return what limits each arm where something receives, or a card sends."""
+    return bottleneck.readable(bottleneck.limits(run))
 
 
 def certainty(summary: pd.DataFrame) -> pd.DataFrame:

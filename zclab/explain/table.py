@@ -506,7 +506,7 @@ def flag_note(rows: pd.DataFrame) -> str:
     )
 
 
-def _grid(rows: Sequence[tuple[str, ...]], left: tuple[int, ...] = ()) -> str:
+def grid(rows: Sequence[tuple[str, ...]], left: tuple[int, ...] = ()) -> str:
     """Return rows as ASCII columns joined by ` | `; the first row is the header."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
@@ -586,7 +586,7 @@ def shaped(frame: pd.DataFrame, table_name: str) -> str:
                 percent_text(said),
             )
         )
-    return _grid(rows)
+    return grid(rows)
 
 
 def _rate(requests_per_s: float) -> str:
@@ -647,7 +647,7 @@ def _selftest_shaped(frame: pd.DataFrame, table_name: str) -> str:
                 percent_text(said[column]) if zc else "",
             )
         )
-    return _grid(rows, left=(0,))
+    return grid(rows, left=(0,))
 
 
 def gains(rows: pd.DataFrame) -> str:
@@ -669,7 +669,7 @@ def gains(rows: pd.DataFrame) -> str:
         cells = [_bare_gain(mine, arm) for arm in modes]
         floor = mine["floor_percent"].iloc[0]
         lines.append((str(size), f"{cost:.0f}", *cells, f"{floor:.1f}"))
-    return _grid(lines)
+    return grid(lines)
 
 
 def arms(rows: pd.DataFrame) -> str:
@@ -696,7 +696,7 @@ def arms(rows: pd.DataFrame) -> str:
                     share_text(row["copied_share"]) if row["notifications"] else "",
                 )
             )
-    return _grid(lines, left=(1,))
+    return grid(lines, left=(1,))
 
 
 def arm_names(rows: pd.DataFrame) -> dict[str, str]:

@@ -21,6 +21,7 @@ from zclab import planfile
 from zclab import situation as situations
 from zclab.errors import InputError
 from zclab.explain import (
+    bottleneck,
     capture,
     claims,
     joined,
@@ -31,6 +32,7 @@ from zclab.explain import (
 )
 from zclab.explain.facts import lookup
 from zclab.params import BASELINE, CONTROL, TABLE_MODES, Plan
+from zclab.params import Path as PacketPath
 from zclab.situation import ANSWERED
 from zclab.store import Run
 
@@ -76,6 +78,7 @@ def render(run: Run, report_id: str) -> str:
         *_unforeseen(run, frame),
         _system(run),
         *_tables(frame),
+        *_limits(run),
         *_warnings(run, frame),
         [NOT_SHOWN, *_bullets(_not_shown(run, frame))],
         _reproduce(run, report_id),
@@ -374,6 +377,7 @@ def _tables(frame: pd.DataFrame) -> Iterator[list[str]]:
     """Yield caption and table, alternating: v5-shaped ones, then every point."""
     for name, title in (
         ("v5-dummy", "Against v5's dummy table, requests/s"),
+        ("v5-nic", "Against v5's NIC table, requests/s"),
         ("feb2025-selftest", "Against the February 2025 selftest, MiB/s"),
         ("v5-tcp-localhost", "Beside v5's TCP on localhost, requests/s"),
     ):
@@ -402,6 +406,24 @@ def _tables(frame: pd.DataFrame) -> Iterator[list[str]]:
         title = "Every size: gain over send in percent, A/A noise floor in points"
         yield _caption(title, rows, told)
         yield table.gains(rows).splitlines()
+
+
+def _limits(run: Run) -> Iterator[list[str]]:
+    """Yield caption and table, alternating, of what limits the points of a card."""
+    found = bottleneck.limits(run)
+    for rows, text in bottleneck.texts(found):
+        first = rows.iloc[0]
+        n = dict.fromkeys((str(rows["n"].min()), str(rows["n"].max())))
+        given = f"{first['given']}, " if first["given"] else ""
+        yield _wrap(
+            "What limits each arm, by shares of CPU time, link and loss. Path nic, "
+            f"{first['protocol'].upper()}/IPv{first['family']}, batch "
+            f"{first['batch']}, {given}n={' to '.join(n)} blocks. "
+            "CPU: how busy the sender was; ns/KiB: its CPU time, vs send with the 95% "
+            "interval. Where the limit is the wire, ns/KiB counts and not the gain. "
+            "Copied: as above."
+        )
+        yield text.splitlines()
 
 
 def _spelt(rows: pd.DataFrame) -> str:
@@ -502,7 +524,9 @@ def few(names: list[str], most: int = 3) -> str:
 def _not_shown(run: Run, frame: pd.DataFrame) -> Iterator[str]:
     """Yield what a reader may miss, computed from what the run lacks."""
     rows = claims.compared(frame)
-    yield f"v5's NIC table: {published.NO_NIC}, nor its remark on TCP over one."
+    paths = set(frame["path"])
+    if "nic" not in paths:
+        yield f"v5's NIC table: {published.NO_NIC}, nor its remark on TCP over one."
     yield f"v5's zc column: {published.NO_TWIN}."
     tcp = rows[rows["table"] == "v5-tcp-localhost"]
     yield f"v5's TCP on localhost as a verdict: {_lower(tcp.iloc[0]['reason'])}"
@@ -573,8 +597,14 @@ def _measure(run: Run) -> str:
     stop = _stop(plan)
     if plan.profile not in ("custom", *planfile.profiles()):
         return f"zclab measure --plan {plan.profile}.yaml {stop}--seed {plan.seed}"
+    carded = any(point.path is PacketPath.NIC for point in plan.points)
     if plan.profile != "custom":
-        return f'make report PROFILE={plan.profile} ARGS="{stop}--seed {plan.seed}"'
+        peer = "PEER=$PEER " if lookup(run.host, "peer") else ""
+        target = f"DEV=$DEV DST=$DST {peer}" if carded else ""
+        return (
+            f"make report PROFILE={plan.profile} {target}"
+            f'ARGS="{stop}--seed {plan.seed}"'
+        )
     point = plan.points[0]
     sizes = ",".join(str(point.io_size_bytes) for point in plan.points)
     given = f"--options {opts.spell(point.given)} " if point.given else ""
@@ -587,9 +617,16 @@ def _measure(run: Run) -> str:
         f"zclab measure --path {point.path} --protocol {point.protocol} "
         f"--family {point.family} --sizes {sizes} --modes {modes} "
         f"{given}"
+        f"{_target(run) if carded else ''}"
         f"--batch {point.batch} {stop or f'--blocks {plan.blocks} '}"
         f"--seed {plan.seed}"
     )
+
+
+def _target(run: Run) -> str:
+    """Return the options that name a device and what is behind it, for a reader's."""
+    peer = "--peer $PEER " if lookup(run.host, "peer") else ""
+    return f"--dev $DEV --dst $DST {peer}"
 
 
 def _stop(plan: Plan) -> str:

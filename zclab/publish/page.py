@@ -13,6 +13,7 @@ from nbconvert import HTMLExporter
 
 from zclab import situation as situations
 from zclab.explain import (
+    bottleneck,
     capture,
     claims,
     facts,
@@ -58,6 +59,7 @@ def index(
     """
     summary = table.summary(run)
     compared = claims.compared(summary)
+    limits = bottleneck.limits(run)
     return _render(
         "index.html.jinja",
         run=run,
@@ -86,6 +88,8 @@ def index(
         prediction=readable.confronted(run, summary),
         contradictions=prediction.contradictions(run, summary),
         onsets=onset.sentences(run),
+        limits=bottleneck.readable(limits),
+        limited=bottleneck.sentences(limits),
         notebooks=[(name, TITLES.get(name, "")) for name in notebooks],
         lore=claims.LORE,
         **_host_facts(run),
