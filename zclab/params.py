@@ -378,6 +378,8 @@ class Plan:
         stop: when a point has enough blocks; None for a fixed number.
         excluded: points that the plan leaves out, each with the reason.
         synthetic: the truth that a model measures instead of a kernel; None for real.
+        lenient: points that this host refuses are left out, with what it said, instead
+            of ending the run before it begins.
 
     """
 
@@ -392,6 +394,7 @@ class Plan:
     stop: Stop | None = None
     excluded: tuple[tuple[str, str], ...] = ()
     synthetic: Truth | None = None
+    lenient: bool = False
 
     def __post_init__(self) -> None:
         if not self.points:
@@ -463,7 +466,7 @@ class Plan:
         values = {
             one.name: getattr(self, one.name)
             for one in fields(Plan)
-            if one.name not in {"stop", "excluded", "synthetic"}
+            if one.name not in {"stop", "excluded", "synthetic", "lenient"}
         }
         values["points"] = [point.to_json() for point in self.points]
         if self.stop:
@@ -472,6 +475,8 @@ class Plan:
             values["excluded"] = dict(self.excluded)
         if self.synthetic:
             values["synthetic"] = self.synthetic.to_json()
+        if self.lenient:
+            values["lenient"] = True
         return values
 
     @classmethod

@@ -53,7 +53,7 @@ UDP_BATCH = 8
 TCP_BATCH = 1  # more would reorder the stream
 
 _STOP = ("precision", "least", "point_budget_s", "budget_s", "contrasts")
-_PLAN = ("blocks", "slice_ms", "warmup_ms", "seed", "report_usage")
+_PLAN = ("blocks", "slice_ms", "warmup_ms", "seed", "report_usage", "lenient")
 _FACTORS = ("path", "with", "protocol", "family", "sizes", "batch", "modes", "options")
 _KNOWN = {*_STOP, *_PLAN, "points", "exclude", "synthetic"}
 
@@ -182,6 +182,7 @@ def _plan(values: Any, name: str, available: Available, seed: int) -> Plan:
         stop=stop,
         excluded=excluded,
         synthetic=None if synthetic is None else Truth.from_json(synthetic),
+        lenient=_truth_value(values, "lenient", default=False),
     )
 
 

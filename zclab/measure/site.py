@@ -5,11 +5,11 @@ can be taken anywhere.
 """
 
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
 from zclab import hostfacts, synthetic
-from zclab.errors import MeasureError
+from zclab.errors import CapabilityError, MeasureError
 from zclab.measure.target import Target
 from zclab.params import Path, Plan, Point
 
@@ -94,6 +94,51 @@ def prepare(plan: Plan, stack: ExitStack, target: Target | None = None) -> Groun
         sites[place] = stack.enter_context(_site(plan, place, target))
     facts = {place: site.ready() for place, site in sites.items()}
     return Ground(sites=sites, host=_with_places(host, facts))
+
+
+TRIAL_SLICE_NS = 1_000_000
+TRIAL_DEADLINE_S = 30.0
+
+
+def without_refused(plan: Plan, target: Target | None = None) -> Plan:
+    """Return a plan without the points that cannot be had here; each is tried.
+
+    What was refused is among its `excluded`, with what was said.
+
+    Args:
+        plan: what should be measured.
+        target: where the nic path sends.
+
+    Raises:
+        CapabilityError: nothing of it can be had; the message is the first refusal's.
+
+    """
+    refused: dict[str, str] = {}
+    for place in plan.places:
+        points = tuple(point for point in plan.points if point.place == place)
+        if _refusal(plan, points, target):
+            for point in points:
+                if why := _refusal(plan, (point,), target):
+                    refused[point.name] = why
+    kept = tuple(point for point in plan.points if point.name not in refused)
+    if not kept:
+        raise CapabilityError(next(iter(refused.values())))
+    excluded = dict(plan.excluded) | refused
+    return replace(plan, points=kept, excluded=tuple(excluded.items()))
+
+
+def _refusal(plan: Plan, points: tuple[Point, ...], target: Target | None) -> str:
+    """Return why points of one place cannot be had together, empty if they can."""
+    try:
+        with ExitStack() as stack:
+            ground = prepare(replace(plan, points=points), stack, target)
+            for point in points:
+                ground.sites[point.place].block(
+                    point, list(point.arms), -1, TRIAL_SLICE_NS, TRIAL_DEADLINE_S
+                )
+    except (CapabilityError, MeasureError) as error:
+        return str(error)
+    return ""
 
 
 def _with_places(

@@ -1,6 +1,7 @@
 """A station: all arms of all points of one place, ready to send."""
 
 import os
+import resource
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -29,9 +30,19 @@ from zclab.uring import probe
 from zclab.uring.inbox import Inbox
 from zclab.uring.receiver import Receiver, Tally
 from zclab.uring.responder import Reply, Responder
-from zclab.uring.ring import LATENCY_FLOORS_NS, Counts, Ring, RingSetup
+from zclab.uring.ring import (
+    LATENCY_FLOORS_NS,
+    PAGE_BYTES,
+    Counts,
+    Ring,
+    RingSetup,
+)
 from zclab.uring.sender import Sender, Shape, unit_bytes
 from zclab.uring.team import Team
+
+# A completion and, as the queue of those is twice as long, half a request. With the
+# heads of both queues and full pages it comes to more: measured, Linux 6.18.
+RING_BYTES_PER_ENTRY = 48
 
 WITNESS_NS = 2_000_000  # or fewer, when that many requests are done:
 WITNESS_REQUESTS = 256
@@ -122,6 +133,7 @@ class Station:
         self.target = target
         self.points = tuple(point for point in plan.points if point.place == place)
         self.route = _up(self.points, target)
+        self._memlock_bytes = pinnable_bytes(plan)
         self.report_usage = plan.report_usage and probe.support().report_usage
         self._all_cpus = os.sched_getaffinity(0)
         self._closers: list[Callable[[], None]] = []
@@ -236,6 +248,7 @@ class Station:
             io_size_bytes=arm.point.io_size_bytes,
             batch=arm.batch,
             options=arm.options,
+            memlock_bytes=self._memlock_bytes,
             what=f"{arm.name} on {arm.point.name}",
         )
 
@@ -272,6 +285,7 @@ class Station:
             address=flows[0].address if arm.options.addressed else b"",
             cork_option=flows[0].cork,
             where=f"over {arm.point.protocol} on {arm.point.place}",
+            memlock_bytes=self._memlock_bytes,
         )
 
     def look(self) -> dict[str, Any]:
@@ -584,6 +598,34 @@ def _by_setup(arms: list[Arm], other_cpu: int) -> dict[RingSetup, list[Arm]]:
         )
         found.setdefault(ring_setup, []).append(arm)
     return found
+
+
+def pinnable_bytes(plan: Plan) -> int:
+    """Return the locked-memory limit that a sender should reckon with; -1 for none.
+
+    All places of a plan share one limit, and a sender leaves a quarter of it to rings
+    and registered buffers. Where a plan has so many that they take more, it is less
+    than the limit.
+
+    Source: the limit is of the user, not of the process: __io_account_mem() charges
+    user->locked_vm.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    modes = {arm_mode(arm) for point in plan.points for arm in point.arms}
+    if limit < 0 or not any(mode.pins or mode is Mode.MIXED for mode in modes):
+        return limit
+    held: dict[tuple[str, RingSetup], int] = {}
+    for point in plan.points:
+        for arm in point.arms:
+            options, mode = point.options(arm), arm_mode(arm)
+            key = (point.place, RingSetup.of(options))
+            pages = -(-(options.offset + point.io_size_bytes) // PAGE_BYTES)
+            area = pages * PAGE_BYTES * options.buffers
+            fixed = mode.fixed or mode is Mode.MIXED
+            held[key] = max(held.get(key, 0), area if fixed else 0)
+    rings = sum(RING_BYTES_PER_ENTRY * setup.cq_entries for _, setup in held)
+    left = limit - rings - sum(held.values())
+    return min(limit, left * 4 // 3) if left > 0 else limit  # the kernel will say so
 
 
 def _holding(ring_setup: RingSetup, arms: list[Arm]) -> RingSetup:

@@ -9,7 +9,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from zclab import preflight, store, synthetic
-from zclab.errors import InputError
+from zclab.errors import CapabilityError, InputError, MeasureError
 from zclab.measure import pilot, site
 from zclab.measure.site import Ground
 from zclab.measure.target import Target
@@ -77,14 +77,13 @@ def take(
     if out is not None and out.exists() and not out.is_dir():
         raise InputError(f"{out} is not a folder; name one with --out")
     with ExitStack() as stack:
-        ground = site.prepare(plan, stack, target)
-        field = _Field.of(plan, ground, {})
-        field.warm_up()
+        field = _ready(plan, stack, target)
+        host = field.ground.host
         journal = stack.enter_context(
             store.Journal.create(
-                plan,
-                ground.host,
-                alias=ground.host["alias"],
+                field.plan,
+                host,
+                alias=host["alias"],
                 out=out,
                 slices={} if plan.slice_ns else field.slices,
             )
@@ -178,6 +177,23 @@ class _Field:
         )
         block_ns = round((site.clock() - start) * 1e9)
         return [{**sample, "block_ns": block_ns} for sample in samples]
+
+
+def _ready(plan: Plan, stack: ExitStack, target: Target | None) -> _Field:
+    """Return a plan on its sites, warmed up; a lenient one without what is refused."""
+    try:
+        with ExitStack() as trial:
+            field = _Field.of(plan, site.prepare(plan, trial, target), {})
+            field.warm_up()
+            stack.enter_context(trial.pop_all())
+        return field
+    except (CapabilityError, MeasureError):
+        if not plan.lenient:
+            raise
+    plan = site.without_refused(plan, target)
+    field = _Field.of(plan, site.prepare(plan, stack, target), {})
+    field.warm_up()
+    return field
 
 
 def costs(samples: Iterable[dict[str, Any]]) -> dict[str, float]:
