@@ -27,15 +27,23 @@ PLAN = Plan(
             protocol=Protocol.UDP,
             family=4,
             sizes=(1200,),
-            modes=(Mode.SEND, Mode.SEND_ZC),
+            modes=(Mode.SEND, Mode.SEND_ZC_FIXED),
             batch=8,
+        ),
+        *grid(
+            path=Path.SINK,
+            protocol=Protocol.TCP,
+            family=4,
+            sizes=(1200,),
+            modes=(Mode.SEND, Mode.SEND_ZC_FIXED),
+            batch=1,
         ),
         *grid(
             path=Path.LO,
             protocol=Protocol.TCP,
             family=6,
             sizes=(1200,),
-            modes=(Mode.SEND, Mode.SEND_ZC),
+            modes=(Mode.SEND, Mode.SEND_ZC_FIXED),
             batch=1,
         ),
     ),
@@ -134,4 +142,6 @@ def test_the_same_facts_come_after(folder):
     assert before == after
     assert "paths.sink.mtu" in before
     said = capture.scope(store.load(folder))
-    assert said.startswith("Facts of the host and the places lo, sink were collected")
+    assert said.startswith(
+        "Facts of the host and the places lo, sink, sink+answered were "
+    )

@@ -36,7 +36,8 @@ class Fact:
 
     Attributes:
         name: keys with dots between, `*` for any.
-        kind: text, int, float, bool, list, number or text; each may be null.
+        kind: text, int, float, bool, list, number or text, number or switch; each may
+            be null.
         unit: of its value; 1 where it has none.
         meaning: what it is, and where it is read.
         changes: whether it may differ within a run.
@@ -56,7 +57,7 @@ class Fact:
         if value is None:
             return True
         if isinstance(value, bool):
-            return self.kind == "bool"
+            return self.kind in ("bool", "number or switch")
         return isinstance(value, _KINDS[self.kind])
 
 
@@ -67,6 +68,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "bool": bool,
     "list": list,
     "number or text": (int, str),
+    "number or switch": int,
 }
 
 _NEVER, _HAND, _GROWS, _ALWAYS = Change
@@ -314,7 +316,30 @@ def _place() -> Iterator[Fact]:
         ("destination_alias", "text", "1", "stands for the address", _NEVER),
         ("live", "bool", "1", "whether a socket of this host takes the data", _NEVER),
         ("drops", "text", "1", "who drops the data, if anybody does", _NEVER),
-        ("receiver", "text", "1", "process, or null: nobody receives", _NEVER),
+        ("receiver", "text", "1", "process, responder, peer; null: nobody", _NEVER),
+        (
+            "reply.*",
+            "number or switch",
+            "1",
+            "how a responder plays the receiver's side of TCP: the fields of Reply "
+            "(zclab/uring/responder.py), sizes in B, times in ns",
+            _NEVER,
+        ),
+        ("congestion_control", "text", "1", "of the TCP sockets there", _NEVER),
+        (
+            "log_headers_bytes",
+            "int",
+            "B",
+            "how much of each packet the log rule hands to the responder",
+            _NEVER,
+        ),
+        (
+            "log_buffer_bytes",
+            "int",
+            "B",
+            "receive buffer of that log, as granted",
+            _NEVER,
+        ),
         ("sender_cpu", "int", "1", "CPU that sends", _NEVER),
         ("receiver_cpu", "int", "1", "CPU that receives", _NEVER),
         ("sender.cq_entries", "int", "1", "size of the completion queue", _NEVER),
