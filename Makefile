@@ -2,6 +2,7 @@
 #   make report PROFILE=full        make verify RUN=data/runs/<run-id>
 #   make test ARGS="-k table"       make measure ARGS="--protocol tcp"
 #   make report PLAN=mine.yaml      make prove ARGS="coverage power"
+#   make report PROFILE=nic DEV=eth1 DST=192.0.2.2 PEER=192.0.2.2:7800
 
 PROFILE ?= quick
 PLAN ?=
@@ -9,6 +10,18 @@ RUN ?=
 PEER ?=
 LIBURING ?=
 ARGS ?=
+# Of path nic, and never from the environment: device, address behind it, the peer's
+# token (PEER above is where it runs), caps.
+DEV =
+DST =
+TOKEN_FILE =
+PORT =
+RATE =
+SECONDS_MAX =
+TARGET = $(if $(DEV),--dev "$(DEV)") $(if $(DST),--dst "$(DST)") \
+	$(if $(PEER),--peer "$(PEER)") $(if $(TOKEN_FILE),--token-file "$(TOKEN_FILE)") \
+	$(if $(PORT),--port $(PORT)) $(if $(RATE),--rate $(RATE)) \
+	$(if $(SECONDS_MAX),--seconds $(SECONDS_MAX))
 
 # An activated conda environment is used, but not conda's base: bootstrap.py alike.
 ifeq ($(filter-out base,$(and $(CONDA_PREFIX),$(or $(CONDA_DEFAULT_ENV),unnamed))),)
@@ -39,7 +52,7 @@ setup: ## make the environment and compile the shim; quick when nothing changed
 	@python3 zclab/bootstrap.py
 
 report: setup ## measure, explain and write reports/<id>/; RUN=<run> skips measuring
-	@"$(BIN)/zclab" report $(RUN) $(if $(PLAN),--plan "$(PLAN)",--profile $(PROFILE)) $(ARGS)
+	@"$(BIN)/zclab" report $(RUN) $(if $(PLAN),--plan "$(PLAN)",--profile $(PROFILE)) $(TARGET) $(ARGS)
 
 test: setup ## run the tests
 	@"$(BIN)/zclab" test $(ARGS)
@@ -48,7 +61,7 @@ lab: setup ## open the notebooks in JupyterLab
 	@"$(BIN)/zclab" lab $(ARGS)
 
 measure: setup ## take one run into data/runs/
-	@"$(BIN)/zclab" measure $(if $(PLAN),--plan "$(PLAN)") $(if $(filter file,$(origin PROFILE)),,--profile $(PROFILE)) $(ARGS)
+	@"$(BIN)/zclab" measure $(if $(PLAN),--plan "$(PLAN)") $(if $(filter file,$(origin PROFILE)),,--profile $(PROFILE)) $(TARGET) $(ARGS)
 
 bench: setup ## zclab against liburing's example, docs/bench.md; or PEER=<its binary>
 	@"$(BIN)/zclab" bench $(if $(PEER),--peer "$(PEER)") $(ARGS)

@@ -545,6 +545,8 @@ def _not_shown(run: Run, frame: pd.DataFrame) -> Iterator[str]:
         lacks = _sink(run).get("leaves_out")
         what = f"leaves out {lacks}" if lacks else "drops every packet before any DMA"
         yield f"A real transmit: the sink {what}, so its gains are an upper bound."
+    if "nic" in paths and not lookup(run.host, "peer"):
+        yield "What arrived: no peer received, so losses beyond the card are unknown."
     if not frame["arm"].str.contains("buffers=").any():
         yield (
             "Cold data: one buffer is sent over and over, so copies are from the cache."
@@ -595,15 +597,16 @@ def _again(parts: tuple[Run, ...]) -> list[str]:
 def _measure(run: Run) -> str:
     plan = run.plan
     stop = _stop(plan)
-    if plan.profile not in ("custom", *planfile.profiles()):
-        return f"zclab measure --plan {plan.profile}.yaml {stop}--seed {plan.seed}"
     carded = any(point.path is PacketPath.NIC for point in plan.points)
-    if plan.profile != "custom":
-        peer = "PEER=$PEER " if lookup(run.host, "peer") else ""
-        target = f"DEV=$DEV DST=$DST {peer}" if carded else ""
+    target = _target(run) if carded else ""
+    if plan.profile not in ("custom", *planfile.profiles()):
         return (
-            f"make report PROFILE={plan.profile} {target}"
-            f'ARGS="{stop}--seed {plan.seed}"'
+            f"zclab measure --plan {plan.profile}.yaml {target}{stop}--seed {plan.seed}"
+        )
+    if plan.profile != "custom":
+        return (
+            f"make report PROFILE={plan.profile} "
+            f'ARGS="{target}{stop}--seed {plan.seed}"'
         )
     point = plan.points[0]
     sizes = ",".join(str(point.io_size_bytes) for point in plan.points)
@@ -617,7 +620,7 @@ def _measure(run: Run) -> str:
         f"zclab measure --path {point.path} --protocol {point.protocol} "
         f"--family {point.family} --sizes {sizes} --modes {modes} "
         f"{given}"
-        f"{_target(run) if carded else ''}"
+        f"{target}"
         f"--batch {point.batch} {stop or f'--blocks {plan.blocks} '}"
         f"--seed {plan.seed}"
     )
