@@ -218,3 +218,24 @@ out.cleanup()
     )
 
     assert found["peer"] == "peer"
+
+
+def test_a_run_with_a_wrong_token():
+    """It is bad input: one line that names the peer, and exit 2."""
+    found = in_namespaces(
+        GROUND
+        + "TOKEN = 'not the one that it printed'"
+        + MEASURE
+        + """
+measuring = measure(4, 3)
+_, said = measuring.communicate()
+out.cleanup()
+"""
+        + END
+        + "answer({'status': measuring.returncode, 'said': said, 'where': where})"
+    )
+
+    assert found["status"] == 2
+    last = found["said"].strip().splitlines()[-1]
+    assert last.startswith(f"zclab: peer {found['where']}: it has another token")
+    assert "Traceback" not in found["said"]

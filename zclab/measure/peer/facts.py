@@ -6,7 +6,7 @@ from pyroute2 import IPRoute
 
 from zclab import hostfacts
 from zclab.errors import InputError
-from zclab.measure import host
+from zclab.measure import ethtool, host
 from zclab.measure.path import device
 from zclab.measure.peer.address import IPAddress
 
@@ -48,11 +48,15 @@ def device_of(address: IPAddress) -> str:
 def _device(name: str) -> dict[str, Any]:
     """Return what bears on receiving about a device, and what it counted so far."""
     with IPRoute() as network:
-        link = network.get_links(network.link_lookup(ifname=name)[0])[0]
+        index = device.index_of(network, name)
+        link = network.get_links(index)[0]
         found = device.facts(network, name)
+    card = ethtool.facts(name, index=index)
     counted = link.get_attr("IFLA_STATS64") or {}
     statistics = {name: int(counted[name]) for name in COUNTERS if name in counted}
-    return {**found, "statistics": statistics}
+    if found["kind"] == "loopback" and name != "lo":
+        found["kind"] = card.get("driver", "unknown")
+    return {**found, **card, "statistics": statistics | card.get("statistics", {})}
 
 
 class Facts:

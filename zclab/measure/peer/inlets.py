@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from zclab.errors import MeasureError
 from zclab.measure.flow import AF, Flow
+from zclab.measure.path import way
 from zclab.measure.peer.client import RemoteReceiver
 from zclab.measure.peer.message import Inlet
 from zclab.measure.target import Target
@@ -13,7 +14,6 @@ from zclab.options import Options
 from zclab.params import Protocol
 
 CONNECT_S = 10.0
-SO_BINDTODEVICE = 25  # asm-generic/socket.h; Python knows it from 3.13 on alone
 
 
 def connect(
@@ -56,8 +56,7 @@ def source(target: Target) -> str:
     """Return the address from which this host sends to the target's destination."""
     address = ipaddress.ip_address(target.destination)
     with socket.socket(AF[address.version], socket.SOCK_DGRAM) as asking:
-        device = target.device.encode() + b"\0"
-        asking.setsockopt(socket.SOL_SOCKET, SO_BINDTODEVICE, device)
+        way.bind(asking, target.device)
         asking.connect((target.destination, target.port))  # nothing is sent by this
         return _bare(asking.getsockname()[0])
 
