@@ -5,11 +5,14 @@ could send where it should not is looked at before the first packet, and refused
 line.
 """
 
+import asyncio
 import dataclasses
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from pyroute2 import IPRoute
 
@@ -37,6 +40,8 @@ IFF_LOOPBACK = 0x8
 # Without a peer the destination's kernel may answer that nobody listens, which fails
 # the next send of a connected socket, and of no other (udp(7), ECONNREFUSED).
 UNCONNECTED = "addressed=on"
+
+Found = TypeVar("Found")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,6 +71,20 @@ class NicRoute(Route):
     def look(self) -> dict[str, Any]:
         """Return the facts again, those of the device as they are now."""
         return self.facts | _facts(self.device, self.index)
+
+
+def _apart(look: Callable[[], Found]) -> Found:
+    """Return what `look` does; by a thread of its own where an event loop runs.
+
+    pyroute2 runs its own, and a notebook's kernel has one already. A new thread is in
+    the network namespace of the one that started it.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return look()
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(look).result()
 
 
 def required(plan: Plan, target: Target | None) -> Target | None:
@@ -104,6 +123,10 @@ def find(target: Target) -> Way:
         CapabilityError: the device is down, or has no link.
 
     """
+    return _apart(partial(_find, target))
+
+
+def _find(target: Target) -> Way:
     index = ethtool.index_of(target.device)
     with IPRoute() as network:
         link = network.get_links(index)[0]
@@ -256,7 +279,7 @@ def foretold(plan: Plan, target: Target) -> str:
 
     """
     found = find(target)
-    facts = ethtool.facts(found.device, index=found.index)
+    facts = _apart(partial(ethtool.facts, found.device, index=found.index))
     link = facts.get("link_mbit")
     tcp = any(point.protocol is Protocol.TCP for point in plan.points)
     by = (
@@ -299,9 +322,13 @@ def greet(plan: Plan, target: Target | None) -> Target | None:
     found = check(plan, target)
     if found is None or target is None:
         return None
-    with IPRoute() as network:
-        way.knock(network, found, target.port, anew=True)
+    _apart(partial(_knock, found, target.port, anew=True))
     return target
+
+
+def _knock(found: Way, port: int, *, anew: bool) -> None:
+    with IPRoute() as network:
+        way.knock(network, found, port, anew=anew)
 
 
 def up(target: Target | None, families: Iterable[int]) -> NicRoute:
@@ -319,8 +346,7 @@ def up(target: Target | None, families: Iterable[int]) -> NicRoute:
         raise InputError(
             f"--dst {target.destination}: is IPv{found.family}, and not all points are"
         )
-    with IPRoute() as network:
-        way.knock(network, found, target.port, anew=False)
+    _knock(found, target.port, anew=False)
     return NicRoute(
         path=Path.NIC,
         device=found.device,
