@@ -107,13 +107,51 @@ def test_break_even(run):
         ((-1, -2, -3), cost.NEVER, math.nan),
         ((-1, 2, -3), cost.UNCLEAR, math.nan),
         ((1, -2, -3), cost.UNCLEAR, math.nan),
+        ((1, -2, 2), cost.BETWEEN, 1500),
     ],
 )
 def test_crossing(saved, kind, at):
-    """Savings that cross zero once upwards have a break-even size, others a word."""
+    """Savings above zero at the end have a break-even size, others a word."""
     found = cost.crossing(np.array([500.0, 1000, 2000]), np.array(saved, dtype=float))
 
     assert found == (kind, pytest.approx(at, nan_ok=True))
+
+
+@pytest.fixture(scope="module")
+def stepped(tmp_path_factory):
+    """Return a run in which zerocopy pays in a window, and for good after a step."""
+    points = grid(
+        path=Path.SINK,
+        protocol=Protocol.UDP,
+        family=4,
+        sizes=SIZES,
+        modes=(Mode.SEND, Mode.SEND_ZC),
+        batch=8,
+    )
+    folder = tmp_path_factory.mktemp("steps")
+    return make(
+        folder,
+        plan_points=points,
+        planned=60,
+        gain=lambda point, _: STEPS.get(point.io_size_bytes, 8),
+    )
+
+
+STEPS = {600: -8, 1200: -8, 2000: 3, 3000: 3, 6000: -8, 9000: -1}
+
+
+def test_break_even_at_a_step(stepped):
+    """The interval is no narrower than the sizes, and what pays below is named."""
+    (row,) = cost.break_even(stepped).to_dict("records")
+
+    assert (row["kind"], row["bytes_low"], row["bytes_high"]) == (
+        cost.BETWEEN,
+        9000,
+        16000,
+    )
+    assert 9000 < row["break_even_bytes"] < 10000  # a step at 15999 is as likely
+    assert row["windows"] == "2000 to 3000 B"
+    assert cost.break_even_text(row).endswith("[9000, 16000]; also at 2000 to 3000 B")
 
 
 def test_one_run_one_table(run):

@@ -7,7 +7,12 @@ draws whole placements, since samples of one placement are no independent eviden
 
 The break-even size is not taken from two lines, which may both bend, but from the
 paired differences themselves: between the last measured size at which plain send is
-cheaper and the next one, where it is not.
+cheaper and the next one, where it is not. Its interval reaches from one of these sizes
+to the other, as nothing is known of the cost between them: it has steps. Plain send
+over UDP costs some 100 ns more once its packet head no longer fits kmalloc's largest
+cache (8 KiB: with a payload of 7814 B), and less again where the head gives way to
+fragments of pages (16005 B). Unregistered pages cost a step each. Measured on Linux
+6.18; kmalloc_reserve, __ip_append_data.
 
 Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 8, 13.
 """
@@ -34,7 +39,7 @@ LEAST_GROUPS = 6  # fewer placements than this are too few to draw from
 TAIL = (1 - stats.CONFIDENCE) / 2
 BEND_TAIL = 0.001  # the knot is the best of many
 
-NEVER, ALWAYS, BETWEEN, UNCLEAR = "never", "always", "between", "more than once"
+NEVER, ALWAYS, BETWEEN, UNCLEAR = "never", "always", "between", "not to the end"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,11 +254,17 @@ def residuals(run: Run) -> pd.DataFrame:
 def break_even(run: Run) -> pd.DataFrame:
     """Return from what size on each zerocopy arm costs less than plain send.
 
+    From there on it does so at every larger size that was measured; below it there may
+    be others at which it does, between steps of the cost.
+
     Columns: those of `Series.label`, arm, kind (`between`; `never` or `always` within
-    the sizes measured; `more than once`), break_even_bytes, bytes_low, bytes_high (NaN
-    unless `between`; an end is infinite or 0 where a draw has none within the sizes),
-    line_bytes (where the two fitted lines cross, NaN where they do not), smallest,
-    largest (sizes measured).
+    the sizes measured; `not to the end`, where it pays at some sizes, but not at the
+    largest), break_even_bytes (interpolated), bytes_low (the largest size at which it
+    surely costs more, 0 for none), bytes_high (the size from which on it surely costs
+    less, infinite for none; all three NaN unless `between`), windows (smaller sizes at
+    which it surely costs less, as text), line_bytes (where the two fitted lines cross,
+    NaN where they do not), smallest, largest (sizes measured). Surely: by the 95 %
+    interval at that size.
     """
     rows = []
     for one in series(run):
@@ -261,14 +272,14 @@ def break_even(run: Run) -> pd.DataFrame:
         for number, arm in enumerate(one.arms):
             if arm in (BASELINE, CONTROL):
                 continue
-            kind, at = crossing(one.sizes, one.saved_ns[:, number])
+            saved, drawn = one.saved_ns[:, number], one.drawn_saved_ns[:, :, number]
+            kind, at = crossing(one.sizes, saved)
             low = high = math.nan
+            pays, costs = (end > 0 for end in (ends(drawn)[0], -ends(drawn)[1]))
+            from_on = _from_on(pays)
             if kind == BETWEEN:
-                draws = one.drawn_saved_ns[:, :, number]
-                drawn = [crossing(one.sizes, draw) for draw in draws]
-                places = np.array([_place(*found) for found in drawn])
-                low = float(np.quantile(places, TAIL, method="lower"))
-                high = float(np.quantile(places, 1 - TAIL, method="higher"))
+                low = float(max(one.sizes[costs & (one.sizes < at)], default=0.0))
+                high = float(one.sizes[from_on]) if from_on < len(pays) else math.inf
             rows.append(
                 {
                     **one.label,
@@ -277,6 +288,7 @@ def break_even(run: Run) -> pd.DataFrame:
                     "break_even_bytes": at,
                     "bytes_low": low,
                     "bytes_high": high,
+                    "windows": _windows(one.sizes, pays, from_on),
                     "line_bytes": _lines_cross(one, number, basis),
                     "smallest": int(one.sizes[0]),
                     "largest": int(one.sizes[-1]),
@@ -286,42 +298,59 @@ def break_even(run: Run) -> pd.DataFrame:
 
 
 def break_even_text(row: Any) -> str:
-    """Return a row of `break_even` in words: `5449 [5410, 5469]`, or why there is none.
+    """Return a row of `break_even` in words: `5449 [4000, 6000]`, or why there is none.
 
-    An end that a draw did not find within the sizes is said to be beyond them.
+    An end that lies outside the sizes measured is said to do so.
     """
+    also = f"; also at {row['windows']}" if row["windows"] else ""
     if row["kind"] == ALWAYS:
         return f"always, {row['smallest']} B and above"
     if row["kind"] == NEVER:
         return f"never, up to {row['largest']} B"
     if row["kind"] == UNCLEAR:
-        return "it changes more than once"
+        return f"not up to {row['largest']} B{also}"
     low, high = row["bytes_low"], row["bytes_high"]
     low_text = f"below {row['smallest']}" if low <= 0 else f"{low:.0f}"
     high_text = f"above {row['largest']}" if math.isinf(high) else f"{high:.0f}"
-    return f"{row['break_even_bytes']:.0f} [{low_text}, {high_text}]"
+    return f"{row['break_even_bytes']:.0f} [{low_text}, {high_text}]{also}"
 
 
 def crossing(sizes: stats.Floats, saved_ns: stats.Floats) -> tuple[str, float]:
-    """Return how ns saved over sizes cross zero, and the size; NaN unless just once.
+    """Return how ns saved over sizes cross zero, and the size of the last time.
 
-    Between two sizes the saving is taken to be linear.
+    The size is NaN where it does not cross, or is not above zero at the end. Between
+    two sizes the saving is taken to be linear.
     """
     pays = saved_ns > 0
     if pays.all():
         return ALWAYS, math.nan
     if not pays.any():
         return NEVER, math.nan
-    changes = np.flatnonzero(pays[1:] != pays[:-1])
-    if len(changes) > 1 or pays[0]:
+    if not pays[-1]:
         return UNCLEAR, math.nan
-    i = changes[0]
+    i = np.flatnonzero(~pays)[-1]
     share = -saved_ns[i] / (saved_ns[i + 1] - saved_ns[i])
     return BETWEEN, float(sizes[i] + share * (sizes[i + 1] - sizes[i]))
 
 
-def _place(kind: str, at: float) -> float:
-    return {ALWAYS: 0.0, NEVER: math.inf, UNCLEAR: math.inf}.get(kind, at)
+def _from_on(pays: Any) -> int:
+    """Return the first of the trues at the end; their count where there is none."""
+    others = np.flatnonzero(~pays)
+    return int(others[-1]) + 1 if len(others) else 0
+
+
+def _windows(sizes: stats.Floats, pays: Any, end: int) -> str:
+    """Return the sizes before `end` that pay, neighbours as a range, in words."""
+    found: list[list[float]] = []
+    for i in np.flatnonzero(pays[:end]):
+        if found and found[-1][-1] == sizes[i - 1]:
+            found[-1].append(sizes[i])
+        else:
+            found.append([sizes[i]])
+    return ", ".join(
+        f"{each[0]:.0f} to {each[-1]:.0f} B" if len(each) > 1 else f"{each[0]:.0f} B"
+        for each in found
+    )
 
 
 def prices(run: Run) -> pd.DataFrame:
