@@ -456,3 +456,20 @@ def test_target_is_handed_on_and_taken_back() -> None:
         assert handed_on() == target
     assert handed_on() is None
     assert "t" * 16 not in repr(target)
+
+
+def test_a_card_is_looked_at_where_an_event_loop_runs() -> None:
+    """A notebook's kernel has one, and pyroute2 brings its own."""
+    found = in_namespaces(
+        GROUND
+        + """
+import asyncio
+from zclab.measure.path import nic
+from zclab.measure.target import Target
+async def look():
+    return nic.find(Target(device="nic0", destination="198.51.100.2"))
+way = asyncio.run(look())
+answer({"mtu": way.mtu, "address": way.address})
+"""
+    )
+    assert found == {"mtu": 1500, "address": "198.51.100.2"}
