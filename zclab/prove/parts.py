@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from zclab.errors import InputError
 from zclab.prove import (
+    breakeven,
     control,
     coverage,
     kills,
@@ -81,6 +82,13 @@ PARTS: dict[str, Part] = {
         "does in situations that are made for it",
         run=situations.run,
         seconds=30,
+        real=True,
+    ),
+    "breakeven": Part(
+        says="the size from which on zerocopy pays on the sink, by the sizes of the "
+        "plan `cost` and by a direct search",
+        run=breakeven.run,
+        seconds=180,
         real=True,
     ),
     "seal": Part(
