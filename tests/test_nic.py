@@ -473,3 +473,46 @@ answer({"mtu": way.mtu, "address": way.address})
 """
     )
     assert found == {"mtu": 1500, "address": "198.51.100.2"}
+
+
+def test_a_run_is_resumed_to_the_same_destination_only() -> None:
+    """What was begun to one host is not gone on with to another."""
+    found = in_namespaces(
+        GROUND
+        + """
+with far.entered(), IPRoute() as network:
+    network.addr("add", index=index(network, "far0"), address="198.51.100.3",
+                 prefixlen=24)
+from zclab.errors import InputError
+from zclab.measure import sweep
+from zclab.measure.target import Target
+from zclab.params import Plan
+class Enough(Exception): pass
+def stop(progress):
+    if progress.done == 2: raise Enough
+point = Point(path=Path.NIC, protocol=Protocol.UDP, family=4, io_size_bytes=600,
+              batch=8, modes=("send", "send_zc"), given=(("addressed", True),))
+plan = Plan(profile="test", points=(point,), seed=1, blocks=4, slice_ns=1_000_000)
+def target(address): return Target(device="nic0", destination=address)
+said = []
+with tempfile.TemporaryDirectory() as folder:
+    try:
+        there = target("198.51.100.2")
+        sweep.take(plan, out=Folder(folder), target=there, progress=stop)
+    except Enough:
+        pass
+    (run,) = Folder(folder).iterdir()
+    for there in (None, target("198.51.100.3"), target("198.51.100.2")):
+        try:
+            sweep.resume(run, target=there)
+            from zclab import store
+            said.append(store.load(run).blocks_done)
+        except InputError as error:
+            said.append(str(error))
+answer({"said": said})
+"""
+    )
+    without, elsewhere, done = found["said"]
+    assert without.startswith("path nic needs a device by name")
+    assert "nic destination_alias (dst-" in elsewhere
+    assert done == 4
