@@ -148,6 +148,7 @@ static int register_all(struct zclab_ring *s, const struct zclab_setup *setup,
 	/* An optimisation of 5.18; without it every enter looks the fd up. */
 	if (setup->registered_ring)
 		facts->registered_ring = io_uring_register_ring_fd(&s->ring) == 1;
+	s->enter_flags = facts->registered_ring ? IORING_ENTER_REGISTERED_RING : 0;
 	return 0;
 }
 

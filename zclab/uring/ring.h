@@ -69,13 +69,17 @@ struct zclab_ring {
 	uint64_t draw;
 	unsigned int zc_flags;
 	unsigned int msg_flags;
+	bool broken;			/* the kernel broke the contract */
 	bool timed;			/* the warm-up is over */
 	unsigned int sent;		/* slot of a plain request until its completion */
 	bool sqpoll;
 	bool ticking;			/* a timeout request is in flight */
 	bool uniform;			/* all requests of an op are alike: see below */
 	struct io_uring_sqe uniforms[ZCLAB_OPS];
-	unsigned int stale;		/* next SQEs that may hold something else */
+	bool alike;			/* and there is one op alone */
+	bool lean;			/* send_alike() sends them, ... */
+	unsigned int lean_most;		/* with so many outstanding at most */
+	unsigned int enter_flags;	/* of io_uring_enter(2): how its ring is named */
 	unsigned int awaiting;		/* requests without a completion */
 	unsigned int outstanding;	/* notifications due */
 	unsigned int flow;		/* next of the arm's files */
@@ -123,6 +127,7 @@ static inline bool given_up(struct zclab_ring *s)
 static inline int breach(struct zclab_ring *s, int which)
 {
 	s->n.breach = which;
+	s->broken = true;
 	return -EPROTO;
 }
 

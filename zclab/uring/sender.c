@@ -350,11 +350,12 @@ static int wait_cqe(struct zclab_ring *s)
 	struct io_uring_sqe *sqe;
 	int ret;
 
-	/* What is prepared but not submitted is counted by submit() alone. */
-	if (!s->ticking && io_uring_sq_ready(&s->ring))
-		return io_uring_wait_cqes(&s->ring, &cqe, 1, &tick, NULL);
 	if (s->ticking)
 		return io_uring_wait_cqe(&s->ring, &cqe);
+	/* What is prepared but not submitted is counted by submit() alone; and when
+	 * SQPOLL's thread has read an SQE nobody tells. */
+	if (s->sqpoll || io_uring_sq_ready(&s->ring))
+		return io_uring_wait_cqes(&s->ring, &cqe, 1, &tick, NULL);
 	sqe = io_uring_get_sqe(&s->ring);
 	if (!sqe)
 		return io_uring_wait_cqes(&s->ring, &cqe, 1, &tick, NULL);
@@ -362,7 +363,8 @@ static int wait_cqe(struct zclab_ring *s)
 	io_uring_sqe_set_data64(sqe, TICK);
 	ret = io_uring_submit_and_wait(&s->ring, 1);
 	s->ticking = ret > 0;
-	s->stale = s->ring.sq.ring_entries;	/* it lies in an SQE of the batches */
+	if (s->alike)	/* the SQE is the batches' again */
+		*sqe = s->uniforms[s->send.mode];
 	return ret < 0 ? ret : 0;
 }
 
@@ -443,24 +445,36 @@ static void fill(struct zclab_ring *s, const struct op *op, unsigned int index,
 		io_uring_sqe_set_flags(r.sqe, IOSQE_FIXED_FILE);
 }
 
-/* Where requests of one op differ in nothing but their number, one is filled for
- * all. */
+/*
+ * Where requests of one op differ in nothing but their number, one is filled for
+ * all. With one op alone every SQE is filled once, and keeps what it holds, as the
+ * kernel only reads it.
+ */
 static void fill_uniforms(struct zclab_ring *s)
 {
 	const struct zclab_send *send = &s->send;
-	unsigned int op;
+	unsigned int op, i;
 
 	s->uniform = !by_syscall(send) && send->flows == 1 && send->buffers == 1 &&
 		     send->more == 1 && !send->unit_bytes;
 	for (op = 0; op < ZCLAB_OPS && s->uniform; op++) {
-		if (send->mode != (int)op && !send->weights[op])
+		if (send->mode == ZCLAB_MIXED ? !send->weights[op] :
+						send->mode != (int)op)
 			continue;
 		if (ops[op].message)
 			s->uniform = false;
 		else
 			fill(s, &ops[op], 0, &s->uniforms[op]);
 	}
-	s->stale = s->ring.sq.ring_entries;
+	s->alike = s->uniform && send->mode != ZCLAB_MIXED;
+	for (i = 0; s->alike && i < s->ring.sq.ring_entries; i++)
+		s->ring.sq.sqes[i] = s->uniforms[send->mode];
+}
+
+/* What the slot of such a request is until its completion. */
+static unsigned int sent_as(const struct zclab_ring *s, int op)
+{
+	return s->sent + (ops[op].zerocopy ? SLOT_ZEROCOPY : 0);
 }
 
 static void prepare(struct zclab_ring *s)
@@ -468,35 +482,26 @@ static void prepare(struct zclab_ring *s)
 	unsigned int index = s->free_slots[--s->free_count];
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&s->ring);
 	unsigned int which = (unsigned int)s->send.mode;
-	const struct op *op;
 
 	if (which == ZCLAB_MIXED)
 		which = s->deck[draw(s) % s->deck_size];
-	op = &ops[which];
 	if (s->uniform)
 		*sqe = s->uniforms[which];
 	else
-		fill(s, op, index, sqe);
+		fill(s, &ops[which], index, sqe);
 	io_uring_sqe_set_data64(sqe, index);
-	s->slots[index] = (uint8_t)(s->sent + (op->zerocopy ? SLOT_ZEROCOPY : 0));
+	s->slots[index] = (uint8_t)sent_as(s, (int)which);
 }
 
-/*
- * One op, and all requests alike: then the SQEs hold what they held a lap ago, as
- * the kernel only reads them, and each needs nothing but its number.
- */
+/* One op, and all requests alike: an SQE needs nothing but its number. */
 static void prepare_alike(struct zclab_ring *s)
 {
-	const struct io_uring_sqe *uniform = &s->uniforms[s->send.mode];
-	const bool zerocopy = ops[s->send.mode].zerocopy;
-	const uint8_t state = (uint8_t)(s->sent + (zerocopy ? SLOT_ZEROCOPY : 0));
+	const uint8_t state = (uint8_t)sent_as(s, s->send.mode);
 	struct io_uring_sq *sq = &s->ring.sq;
 	const unsigned int mask = sq->ring_mask, end = sq->sqe_tail + s->send.batch;
 	const uint16_t *top = s->free_slots + s->free_count;
 	unsigned int at;
 
-	for (at = sq->sqe_tail; s->stale && at != end; s->stale--)
-		sq->sqes[at++ & mask] = *uniform;
 	for (at = sq->sqe_tail; at != end; at++) {
 		unsigned int index = *--top;
 
@@ -511,7 +516,7 @@ static void prepare_batch(struct zclab_ring *s)
 {
 	unsigned int i;
 
-	if (s->uniform && s->send.mode != ZCLAB_MIXED)
+	if (s->alike)
 		prepare_alike(s);
 	else
 		for (i = 0; i < s->send.batch; i++)
@@ -537,15 +542,15 @@ static int hand_over(struct zclab_ring *s)
 						&most, NULL);
 }
 
-static int submit(struct zclab_ring *s)
+/* `ret` is what the first hand-over of the batch returned. */
+static int submit(struct zclab_ring *s, int ret)
 {
 	unsigned int left = s->send.batch, before;
-	int ret, err;
+	int err;
 
 	/* A request that fails in preparation stops a submit short unless the
 	 * ring has SUBMIT_ALL; either way what is left is looked up. */
-	while (left) {
-		ret = hand_over(s);
+	for (;; ret = hand_over(s)) {
 		if (ret < 0 && ret != -ETIME) {
 			if (ret == -EINTR)
 				continue;
@@ -562,10 +567,11 @@ static int submit(struct zclab_ring *s)
 			return 0;
 		before = left;
 		left = io_uring_sq_ready(&s->ring);
+		if (!left)
+			return 0;
 		if (left >= before)
 			return -EIO;
 	}
-	return 0;
 }
 
 int set_cork(struct zclab_ring *s, int on)
@@ -646,7 +652,7 @@ static int send_batch(struct zclab_ring *s)
 	if (err)
 		return err;
 	prepare_batch(s);
-	err = submit(s);
+	err = submit(s, hand_over(s));
 	if (err)
 		return err;
 	if (s->send.cork)	/* what was gathered leaves here, or fails here */
@@ -658,25 +664,123 @@ static int send_batch(struct zclab_ring *s)
 }
 
 /*
+ * send_batch() over and over, for requests that are alike: what it does for each
+ * batch anew stays in registers here, which is most of what a batch of one costs
+ * outside of the kernel. It takes whole sends and their notifications; at whatever
+ * else it finds it lets the others go on from there, and ends.
+ */
+static int send_alike(struct zclab_ring *s, uint64_t requests, uint64_t *tries)
+{
+	const bool zerocopy = ops[s->send.mode].zerocopy;
+	const unsigned int sent = sent_as(s, s->send.mode);
+	const unsigned int due = sent - SLOT_SENT + SLOT_DUE;
+	const unsigned int sent_flags = zerocopy ? IORING_CQE_F_MORE : 0;
+	const unsigned int batch = s->send.batch, lag = s->send.lag;
+	const int32_t whole = (int32_t)s->send.io_size_bytes;
+	struct io_uring_sq *sq = &s->ring.sq;
+	struct io_uring_cq *cq = &s->ring.cq;
+	uint16_t *top = s->free_slots + s->free_count;
+	unsigned int tail = sq->sqe_tail, head = *cq->khead;
+	unsigned int outstanding = s->outstanding, notifications = 0, copied = 0;
+	unsigned int ready = head;
+	uint64_t asked = 0, done = 0;
+	int ret, err;
+
+	do {
+		unsigned int end = tail + batch;
+
+		for (; tail != end; tail++) {
+			unsigned int index = *--top;
+
+			sq->sqes[tail & sq->ring_mask].user_data = index;
+			s->slots[index] = (uint8_t)sent;
+		}
+		io_uring_smp_store_release(sq->ktail, tail);
+		asked += batch;
+		ret = io_uring_enter((unsigned int)s->ring.enter_ring_fd, batch, 0,
+				     outstanding < lag ? s->enter_flags :
+				     s->enter_flags | IORING_ENTER_GETEVENTS, NULL);
+		if (ret != (int)batch || io_uring_cq_has_overflow(&s->ring))
+			break;
+		ready = io_uring_smp_load_acquire(cq->ktail);
+		for (; head != ready; head++) {
+			const struct io_uring_cqe *cqe = &cq->cqes[head & cq->ring_mask];
+			uint64_t index = cqe->user_data;
+			unsigned int slot = index < ZCLAB_SLOTS ? s->slots[index] :
+								  SLOT_FREE;
+
+			if (slot == sent && cqe->res == whole &&
+			    cqe->flags == sent_flags) {
+				done++;
+				if (zerocopy) {
+					outstanding++;
+					s->slots[index] = (uint8_t)due;
+					continue;
+				}
+			} else if (slot == due && cqe->flags == IORING_CQE_F_NOTIF) {
+				outstanding--;
+				notifications++;
+				copied += !!((uint32_t)cqe->res &
+					    IORING_NOTIF_USAGE_ZC_COPIED);
+			} else {
+				break;
+			}
+			s->slots[index] = SLOT_FREE;
+			*top++ = (uint16_t)index;
+		}
+		io_uring_smp_store_release(cq->khead, head);
+	} while (done == asked && head == ready && asked < requests &&
+		 outstanding <= s->lean_most && !stopping(s));
+
+	sq->sqe_head = sq->sqe_tail = tail;
+	s->free_count = (unsigned int)(top - s->free_slots);
+	s->awaiting = (unsigned int)(asked - done);
+	s->outstanding = outstanding;
+	s->n.requests += done;
+	s->n.bytes += done * s->send.io_size_bytes;
+	s->n.zc_requests += zerocopy ? done : 0;
+	s->n.notifications += notifications;
+	s->n.copied += copied;
+	*tries += asked;
+	s->n.submits += asked / batch - 1;	/* the last one is counted by submit() */
+	err = submit(s, ret);
+	return err || (done == asked && head == ready) ? err : await_completions(s, 0);
+}
+
+/* Sends about so many requests, one at least. */
+static int send_some(struct zclab_ring *s, uint64_t requests, uint64_t *tries)
+{
+	if (s->lean && s->outstanding <= s->lean_most)
+		return send_alike(s, requests, tries);
+	if (by_syscall(&s->send)) {
+		++*tries;
+		return syscall_send(s);
+	}
+	*tries += s->send.batch;
+	return send_batch(s);
+}
+
+/*
  * Sends until the budget is spent; returns the time it took in *elapsed_ns. With
  * a bound on the requests the last batch may go beyond it.
  */
 static int send_for(struct zclab_ring *s, uint64_t budget_ns, uint64_t most,
 		    uint64_t *started_ns, uint64_t *elapsed_ns)
 {
-	bool sync = by_syscall(&s->send), enough = false;
+	bool enough = false;
 	bool strict = s->send.on_error == ZCLAB_ON_ERROR_STOP;
-	unsigned int step = sync ? 1 : s->send.batch;
-	uint64_t start = now_ns(), passed = 0, tries = 0, sent;
+	uint64_t start = now_ns(), passed = 0, tries = 0, until;
 	int err = 0;
 
 	while (!err && !enough && passed < budget_ns && !stopping(s)) {
-		for (sent = 0; !err && !enough && sent < s->send.clock_interval &&
-			       !stopping(s); sent += step) {
-			err = sync ? syscall_send(s) : send_batch(s);
-			tries += step;
-			enough = (most && tries >= most) || (strict && s->n.failed);
+		until = tries + s->send.clock_interval;
+		if (most && most < until)
+			until = most;
+		while (!err && !enough && tries < until && !stopping(s)) {
+			err = send_some(s, until - tries, &tries);
+			enough = strict && s->n.failed;
 		}
+		enough |= most && tries >= most;
 		passed = now_ns() - start;
 	}
 	if (!err && s->awaiting) {	/* SQPOLL: they belong to this part */
@@ -802,13 +906,29 @@ static bool shuffle(struct zclab_ring *s)
 	return s->send.mode != ZCLAB_MIXED || s->deck_size;
 }
 
+/* Whether send_alike() can do what send_batch() does here, and with how many
+ * notifications outstanding at most. */
+static void choose_loop(struct zclab_ring *s)
+{
+	const struct zclab_send *send = &s->send;
+
+	s->lean = s->alike && !s->sqpoll && !send->cork && !send->latency &&
+		  send->drain != ZCLAB_DRAIN_EACH;
+	s->lean_most = send->outstanding_max - send->batch;
+	if (send->batch <= LOCAL_WORK)
+		return;
+	s->lean &= send->lag > 0;	/* a look waits: see hand_over() */
+	if (s->lean_most >= send->lag)
+		s->lean_most = send->lag - 1;
+}
+
 static bool start_slice(struct zclab_ring *s, const struct zclab_send *send,
 			const uint64_t *stop)
 {
 	unsigned int i;
 
 	/* A slice that could not be drained left requests in flight. */
-	if (!valid(s, send) || s->awaiting || s->outstanding)
+	if (!valid(s, send) || s->broken || s->awaiting || s->outstanding)
 		return false;
 	s->send = *send;
 	if (!shuffle(s))
@@ -828,6 +948,7 @@ static bool start_slice(struct zclab_ring *s, const struct zclab_send *send,
 		s->free_slots[s->free_count++] = (uint16_t)i;
 	memset(&s->n, 0, sizeof(s->n));
 	fill_uniforms(s);
+	choose_loop(s);
 	return true;
 }
 
