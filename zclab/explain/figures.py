@@ -23,7 +23,7 @@ from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 from zclab import options as opts
 from zclab import stats
 from zclab.explain import breakdown as breakdowns
-from zclab.explain import claims, cost, table
+from zclab.explain import claims, cost, ladder, table
 from zclab.params import BASELINE, CONTROL, Mode
 from zclab.store import Run
 
@@ -605,3 +605,157 @@ def breakdown(found: Sequence[Mapping[str, Any]]) -> Figure:
         frameon=False,
     )
     return _done(figure, "perf, cpu-clock; apart from the timed samples.")
+
+
+def waterfall(run: Run) -> Figure:
+    """Return the way from February 2025 to v5's case, one factor a step.
+
+    A bar goes from the gain of the step before to that of the step; the line on its end
+    is the 95 % interval of that gain. Above it what the step changed, with the interval
+    of the change.
+    """
+    steps = ladder.steps(run)
+    arms = [arm for arm in ladder.ARMS if (steps["arm"] == arm).sum() > 1]
+    if not arms:
+        return _empty(f"it takes a ladder: {ladder.HOW}")
+    figure, grid = plt.subplots(
+        len(arms),
+        1,
+        figsize=(9.5, 3.7 * len(arms)),
+        layout="constrained",
+        squeeze=False,
+    )
+    for axes, arm in zip(grid[:, 0], arms, strict=True):
+        _waterfall(axes, steps[steps["arm"] == arm].to_dict("records"))
+        axes.set(title=arm, ylabel="gain over send [%]")
+    n = _span(steps["n"])
+    return _done(
+        figure,
+        f"Medians over n={n} blocks; bars on the ends and brackets: 95 % intervals. "
+        f"Run {run.id}" + ("." if run.complete else ", partial."),
+    )
+
+
+def _waterfall(axes: Axes, steps: Sequence[Mapping[Any, Any]]) -> None:
+    last, number = 0.0, len(steps)
+    for place, step in enumerate(steps):
+        gain = step["gain_percent"]
+        ends = place in (0, number - 1)
+        rises = _RISES if gain >= last else _FALLS
+        axes.bar(
+            place,
+            gain if ends else gain - last,
+            bottom=0 if ends else last,
+            width=0.6,
+            color=_ENDS if ends else rises,
+        )
+        if place:
+            axes.plot([place - 0.7, place + 0.3], [last, last], "k:", linewidth=0.8)
+        low, high = step["gain_low"], step["gain_high"]
+        if math.isfinite(low) and math.isfinite(high):
+            axes.plot([place, place], [low, high], "k-", linewidth=1.3)
+        said = table.gain_text(pd.Series(step)).partition(" ")[0]
+        if place:
+            change = ladder.effect_text(step, "effect_points", "effect", 0)
+            said = change.replace(" ", "\n", 1) + (f"\n= {said}" if ends else "")
+        top = max(
+            [last if not ends else 0, gain, high if math.isfinite(high) else gain]
+        )
+        axes.annotate(
+            said,
+            (place, top),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="center",
+            fontsize="x-small",
+        )
+        last = gain
+    shares = [f"copied {table.share_text(step['copied'])}" for step in steps]
+    labels = [
+        f"{step['label']}\n{share}" for step, share in zip(steps, shares, strict=True)
+    ]
+    axes.set_xticks(range(number), labels, fontsize="x-small")
+    axes.axhline(0, color="black", linewidth=0.8, zorder=1)
+    axes.margins(y=0.2)
+
+
+_ENDS, _RISES, _FALLS = "#7F7F7F", "#009E73", "#D55E00"  # of the same palette
+
+
+def _span(counts: pd.Series) -> str:
+    low, high = int(counts.min()), int(counts.max())
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def rungs(run: Run) -> Figure:
+    """Return what each factor does to the gain, one axes per case; largest first."""
+    frame = ladder.rungs(run)
+    if frame.empty:
+        return _empty(f"it takes a ladder: {ladder.HOW}")
+    cases = list(dict.fromkeys(frame["case"]))
+    longest = max(frame[frame["case"] == case]["rung"].nunique() for case in cases)
+    figure, grid = plt.subplots(
+        1,
+        len(cases),
+        figsize=(1 + 5.8 * len(cases), 1.2 + 0.36 * longest),
+        layout="constrained",
+        squeeze=False,
+    )
+    for axes, case in zip(grid[0], cases, strict=True):
+        _rungs(axes, frame[frame["case"] == case])
+        axes.set(title=f"from the case of {case}", xlabel="points of gain")
+    arms = [*ladder.ARMS, _REGISTERING]
+    colours, markers = _rung_looks()
+    handles: list[Any] = [
+        Line2D([], [], color=colours[arm], marker=markers[arm], linestyle="none")
+        for arm in arms
+    ]
+    figure.legend(
+        handles, arms, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False
+    )
+    return _done(
+        figure,
+        "Gain after the change less gain before, 95 % intervals; points beyond 10 as "
+        f"logarithms. n={_span(frame['n'])} blocks. Run {run.id}"
+        + ("." if run.complete else ", partial."),
+    )
+
+
+_REGISTERING = f"{ladder.ZC} to {ladder.FIXED}"
+
+
+def _rung_looks() -> tuple[dict[str, str], dict[str, str]]:
+    return (
+        {**COLOURS, _REGISTERING: COLOURS["control"]},
+        {**MARKERS, _REGISTERING: MARKERS["control"]},
+    )
+
+
+def _rungs(axes: Axes, frame: pd.DataFrame) -> None:
+    size = frame.groupby("rung", sort=False)["effect_points"].agg(
+        lambda effects: effects.abs().max()
+    )
+    order = list(size.sort_values(kind="stable").index)
+    words = {
+        row["rung"]: f"{row['factor']}: {row['before']} > {row['after']}"
+        for row in frame.to_dict("records")
+    }
+    colours, markers = _rung_looks()
+    for row in frame.to_dict("records"):
+        side = {ladder.ZC: 0.15, ladder.FIXED: -0.15}.get(row["arm"], 0.0)
+        place, colour = order.index(row["rung"]) + side, colours[row["arm"]]
+        low, high = row["effect_low"], row["effect_high"]
+        if math.isfinite(low) and math.isfinite(high):
+            axes.plot([low, high], [place, place], color=colour, linewidth=1.3)
+        axes.plot(
+            row["effect_points"],
+            place,
+            markers[row["arm"]],
+            color=colour,
+            markersize=4.5,
+        )
+    axes.axvline(0, color="black", linewidth=0.8, zorder=1)
+    axes.set_xscale("symlog", linthresh=10)
+    axes.set_yticks(range(len(order)), [words[name] for name in order])
+    axes.tick_params(axis="y", labelsize="small")
+    axes.grid(visible=True, axis="x")

@@ -15,6 +15,7 @@ from zclab.explain import (
     claims,
     cost,
     joined,
+    ladder,
     prediction,
     published,
     table,
@@ -220,7 +221,7 @@ def break_even(run: Run) -> pd.DataFrame:
         {
             **_series(frame),
             "mode": frame["arm"].to_list(),
-            "pays from [B, 95 %]": _each(frame, cost.break_even_text),
+            "pays from a size [95 %]": _each(frame, cost.break_even_text),
             "by the lines [B]": [
                 "-" if math.isnan(size) else f"{size:.0f}"
                 for size in frame["line_bytes"]
@@ -361,3 +362,124 @@ def _point(frame: pd.DataFrame) -> dict[str, list[str]]:
 def _each(frame: pd.DataFrame, text: object) -> list[str]:
     assert callable(text)
     return [text(row) for _, row in frame.iterrows()]
+
+
+def steps(run: Run, summary: pd.DataFrame) -> pd.DataFrame:
+    """Return the way from February 2025 to v5's case, a row per step and mode."""
+    frame = ladder.steps(run, summary)
+    if frame.empty:
+        return pd.DataFrame()
+    return pd.DataFrame(
+        {
+            "step": [label.replace("\n", " ") for label in frame["label"]],
+            "mode": frame["arm"].to_list(),
+            "copied": frame["copied"].map(table.share_text).to_list(),
+            "send [ns]": [f"{ns:.0f}" for ns in frame["plain_ns"]],
+            "gain over send [95 %]": _each(frame, table.gain_text),
+            "the step [points, 95 %]": _effects(frame, "effect_points", "effect", 1),
+            "n": frame["n"].astype(str).to_list(),
+        }
+    )
+
+
+def rungs(run: Run, summary: pd.DataFrame) -> pd.DataFrame:
+    """Return what one factor at a time does, from either case, a row per mode."""
+    frame = ladder.rungs(run, summary)
+    if frame.empty:
+        return pd.DataFrame()
+    return pd.DataFrame(
+        {
+            "from": frame["case"].to_list(),
+            "factor": frame["factor"].to_list(),
+            "change": [f"{row.before} > {row.after}" for row in frame.itertuples()],
+            "mode": frame["arm"].to_list(),
+            "copied": [
+                f"{table.share_text(before)} > {table.share_text(after)}"
+                for before, after in zip(
+                    frame["copied_before"], frame["copied_after"], strict=True
+                )
+            ],
+            "effect [points, 95 %]": _effects(frame, "effect_points", "effect", 1),
+            "saved [ns, 95 %]": _effects(frame, "effect_ns", "ns", 0),
+            "mode costs [ns, 95 %]": _effects(frame, "arm_ns", "arm", 0),
+            "send costs [ns, 95 %]": _effects(frame, "plain_ns", "plain", 0),
+            "finding": frame["finding"].to_list(),
+            "n": frame["n"].astype(str).to_list(),
+        }
+    )
+
+
+def mechanisms(run: Run, summary: pd.DataFrame) -> pd.DataFrame:
+    """Return what the kernel does differently at each rung, and where that is read."""
+    frame = ladder.rungs(run, summary)
+    if frame.empty:
+        return pd.DataFrame()
+    once = frame.drop_duplicates(["factor", "mechanism"])
+    return pd.DataFrame(
+        {
+            "factor": once["factor"].to_list(),
+            "what the kernel does": once["mechanism"].to_list(),
+            "source": once["source"].to_list(),
+        }
+    )
+
+
+def left_out(run: Run) -> pd.DataFrame:
+    """Return the rungs that the run does not have, each with the reason."""
+    return pd.DataFrame(ladder.left_out(run), columns=["rung", "why"])
+
+
+def interactions(run: Run, summary: pd.DataFrame) -> pd.DataFrame:
+    """Return what pairs of factors do together beyond the sum of each."""
+    frame = ladder.interactions(run, summary)
+    if frame.empty:
+        return pd.DataFrame()
+    alone = {
+        name: [table.signed(points) for points in frame[f"{name}_points"]]
+        for name in ("first", "second", "both")
+    }
+    return pd.DataFrame(
+        {
+            "first": frame["first"].to_list(),
+            "second": frame["second"].to_list(),
+            "mode": frame["arm"].to_list(),
+            "first alone": alone["first"],
+            "second alone": alone["second"],
+            "both [points]": alone["both"],
+            "beyond the sum [points, 95 %]": _effects(
+                frame, "beyond_points", "beyond", 1
+            ),
+            "in ns saved [95 %]": _effects(frame, "beyond_ns", "ns", 0),
+            "adds up": frame["adds_up"].map({True: "as far as seen", False: "no"}),
+            "n": frame["n"].astype(str).to_list(),
+        }
+    )
+
+
+def reach(run: Run, summary: pd.DataFrame) -> pd.DataFrame:
+    """Return the points that get furthest toward v5's largest gain, and what lacks."""
+    frame = ladder.reach(run, summary).head(REACHED)
+    if frame.empty:
+        return pd.DataFrame()
+    return pd.DataFrame(
+        {
+            "point": frame["point"].to_list(),
+            "mode": frame["arm"].to_list(),
+            "gain over send [95 %]": _each(frame, table.gain_text),
+            "saved [ns, 95 %]": _each(frame, table.saved_text),
+            "send [ns]": [f"{ns:.0f}" for ns in frame["plain_ns"]],
+            "send may cost [ns, 95 %]": _effects(frame, "needed_ns", "needed", 0),
+            "too much by [ns, 95 %]": _effects(frame, "spare_ns", "spare", 0),
+            "n": frame["n"].astype(str).to_list(),
+        }
+    )
+
+
+REACHED = 8
+
+
+def _effects(frame: pd.DataFrame, name: str, prefix: str, digits: int) -> list[str]:
+    return [
+        ladder.effect_text(row, name, prefix, digits)
+        for row in frame.to_dict("records")
+    ]
