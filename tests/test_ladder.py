@@ -103,26 +103,23 @@ def test_presets_are_those_of_the_tools():
 
 
 @pytest.mark.parametrize(
-    ("case", "rung", "arm", "effect"),
+    ("row", "effect"),
     [
-        ("February 2025", "peer-drop", "send_zc", 90.0),
-        ("February 2025", "peer-drop", "send_zc_fixed", 105.0),
-        ("February 2025", "sink", "send_zc_fixed", 135.0),
-        ("v5", "tap", "send_zc", -32.0),
-        ("v5", "tap", "send_zc_fixed", -50.0),
-        ("v5", "veth", "send_zc_fixed", -65.0),
+        (("February 2025", "peer-drop", "send_zc"), 90.0),
+        (("February 2025", "peer-drop", "send_zc_fixed"), 105.0),
+        (("February 2025", "sink", "send_zc_fixed"), 135.0),
+        (("v5", "tap", "send_zc"), -32.0),
+        (("v5", "tap", "send_zc_fixed"), -50.0),
+        (("v5", "veth", "send_zc_fixed"), -65.0),
     ],
 )
-def test_planted_effect(run, summary, case, rung, arm, effect):
+def test_planted_effect(run, summary, row, effect):
     """A planted effect is found, and in its size."""
-    frame = ladder.rungs(run, summary)
-    row = frame[
-        (frame["case"] == case) & (frame["rung"] == rung) & (frame["arm"] == arm)
-    ].iloc[0]
+    found = ladder.rungs(run, summary).set_index(["case", "rung", "arm"]).loc[row]
 
-    assert row["effect_points"] == pytest.approx(effect, abs=5)
-    assert row["effect_low"] <= row["effect_points"] <= row["effect_high"]
-    assert row["finding"] == ("helps" if effect > 0 else "hurts")
+    assert found["effect_points"] == pytest.approx(effect, abs=5)
+    assert found["effect_low"] <= found["effect_points"] <= found["effect_high"]
+    assert found["finding"] == ("helps" if effect > 0 else "hurts")
 
 
 def test_intervals_cover(run, summary):
