@@ -277,6 +277,7 @@ def index_of(device: str) -> int:
     known = {name: number for number, name in socket.if_nameindex()}
     if device not in known:
         raise InputError(
-            f"--dev {device}: no such device here; there are: {', '.join(sorted(known))}"
+            f"--dev {device}: no such device here; there are: "
+            f"{', '.join(sorted(known))}"
         )
     return known[device]
