@@ -7,12 +7,23 @@ from types import FrameType
 import typer
 from typer.models import CommandInfo
 
-from zclab.cli import breakdown, doctor, house, measure, peer, preflight, report, tools
+from zclab.cli import (
+    advise,
+    breakdown,
+    doctor,
+    house,
+    measure,
+    peer,
+    preflight,
+    report,
+    tools,
+)
 from zclab.cli.app import app
 from zclab.cli.terminal import say
 from zclab.errors import EXIT_FAILURE, EXIT_INPUT, EXIT_STOPPED, ZclabError
 
 __all__ = [
+    "advise",
     "app",
     "breakdown",
     "doctor",
@@ -33,6 +44,7 @@ _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 _ORDER = (
     "report",
     "measure",
+    "advise",
     "preflight",
     "doctor",
     "peer",

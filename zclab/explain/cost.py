@@ -298,10 +298,7 @@ def break_even(run: Run) -> pd.DataFrame:
 
 
 def break_even_text(row: Any) -> str:
-    """Return a row of `break_even` in words: `5449 [4000, 6000]`, or why there is none.
-
-    An end that lies outside the sizes measured is said to do so.
-    """
+    """Return a row of `break_even` in words: `between 7800 and 7850 B`, or why not."""
     also = f"; also at {row['windows']}" if row["windows"] else ""
     if row["kind"] == ALWAYS:
         return f"always, {row['smallest']} B and above"
@@ -310,9 +307,11 @@ def break_even_text(row: Any) -> str:
     if row["kind"] == UNCLEAR:
         return f"not up to {row['largest']} B{also}"
     low, high = row["bytes_low"], row["bytes_high"]
-    low_text = f"below {row['smallest']}" if low <= 0 else f"{low:.0f}"
-    high_text = f"above {row['largest']}" if math.isinf(high) else f"{high:.0f}"
-    return f"{row['break_even_bytes']:.0f} [{low_text}, {high_text}]{also}"
+    if math.isinf(high):
+        return f"above {low or row['smallest']:.0f} B{also}"
+    if low <= 0:
+        return f"at {high:.0f} B or below"
+    return f"between {low:.0f} and {high:.0f} B{also}"
 
 
 def crossing(sizes: stats.Floats, saved_ns: stats.Floats) -> tuple[str, float]:

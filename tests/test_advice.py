@@ -1,0 +1,203 @@
+"""What zclab advise answers, on runs whose truth is known."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from tests.samples import HOST, make
+from zclab.errors import InputError
+from zclab.explain import advice
+from zclab.params import Mode, Path, Protocol, grid
+
+ARMS = (Mode.SEND, Mode.SEND_ZC, Mode.SEND_ZC_FIXED)
+SIZES = (1000, 2000, 4000, 8000, 16000)
+# Gain in percent by size: unregistered, registered.
+GAINS = {
+    1000: (-20, -10),
+    2000: (-20, -10),
+    4000: (-20, -3),
+    8000: (-5, 12),
+    16000: (20, 30),
+}
+
+
+def points(path=Path.SINK, sizes=SIZES, batch=8, modes=ARMS):
+    return grid(
+        path=path,
+        protocol=Protocol.UDP,
+        family=4,
+        sizes=sizes,
+        modes=modes,
+        batch=batch,
+    )
+
+
+def gain(point, arm):
+    if arm not in ARMS:
+        return 0.0
+    return GAINS[point.io_size_bytes][arm == Mode.SEND_ZC_FIXED]
+
+
+def asked(size, path=Path.SINK, **changes):
+    return replace(points(path, sizes=(size,))[0], **changes)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Return a run of five sizes on the sink, and one over veth."""
+    return make(
+        tmp_path_factory.mktemp("advice"),
+        plan_points=points() + points(Path.VETH, sizes=(8000,)),
+        planned=60,
+        gain=lambda point, arm: gain(point, arm) if point.path is Path.SINK else -15,
+        noise=0.005,
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "answer", "modes"),
+    [
+        (1000, advice.NO, ()),
+        (8000, advice.YES, ("send_zc_fixed",)),
+        (16000, advice.YES, ("send_zc_fixed", "send_zc")),
+        (1500, advice.NO, ()),  # between two that say so
+        (5000, advice.UNDECIDED, ()),  # between no and yes
+        (12000, advice.YES, ("send_zc_fixed",)),  # both say so of one mode alone
+    ],
+)
+def test_answer(run, size, answer, modes):
+    """The planted gains are answered in a word, with the modes that are faster."""
+    found = advice.of(run, asked(size))
+
+    assert (found.answer, found.modes) == (answer, modes)
+    assert found.run == run.id
+
+
+def test_from_what_size_on(run):
+    """Each mode has the sizes between which it begins to pay."""
+    found = advice.of(run, asked(1000))
+
+    assert found.from_size == {
+        "send_zc": "between 8000 and 16000 B",
+        "send_zc_fixed": "between 4000 and 8000 B",
+    }
+    assert any("larger sends; send_zc_fixed" in step.what for step in found.first)
+
+
+def test_what_copies_comes_first(run):
+    """A live receiver is named before all else, with its rule and cure."""
+    found = advice.of(run, asked(8000, Path.VETH))
+
+    assert found.answer == advice.NO
+    assert "[delivered]" in found.first[0].why
+    assert "path sink" in found.first[0].what
+
+
+def test_facts_of_today_count(run):
+    """A tap or an MTU of today is told, whatever the run was like."""
+    sink = HOST["paths"]["sink"] | {"mtu": 1500, "packet_taps": 1}
+    today = {**HOST, "paths": {"sink": sink}}
+
+    found = advice.of(run, asked(8000), today=today)
+
+    assert "[tap]" in found.first[0].why
+    assert "[fragmented]" in found.first[1].why
+    assert "UDP_SEGMENT" in found.first[1].what
+
+
+def test_registered_buffers_are_told_with_their_gain(run):
+    """Where registered buffers were faster than plain ones, the ns are told."""
+    found = advice.of(run, asked(16000))
+
+    (step,) = (step for step in found.first if "register" in step.what)
+    assert step.why.startswith("send_zc_fixed takes ")
+
+
+def test_another_batch(tmp_path):
+    """A batch at which zerocopy costs less is told, one at which it does not is not."""
+    both = points(sizes=(8000,)) + points(sizes=(8000,), batch=64)
+    made = make(
+        tmp_path,
+        plan_points=both,
+        planned=60,
+        gain=lambda point, arm: (10 if point.batch == 64 else -10) * (arm in ARMS),
+    )
+
+    few, many = (advice.of(made, asked(8000, batch=n)) for n in (8, 64))
+    assert any(step.what.startswith("batch 64 instead of 8") for step in few.first)
+    assert not any("instead of" in step.what for step in many.first)
+
+
+def test_noise_is_undecided(tmp_path):
+    """Where nothing is found the answer says so, and what would have been."""
+    made = make(
+        tmp_path,
+        plan_points=points(sizes=(8000,)),
+        planned=12,
+        gain=lambda *_: 0.0,
+        noise=0.2,
+    )
+
+    found = advice.of(made, asked(8000))
+
+    assert found.answer == advice.UNDECIDED
+    assert "nine times in ten" in found.because
+    assert "measure longer" in found.first[-1].what
+
+
+def test_what_the_run_cannot_answer(run):
+    """A path, a batch or a size that the run does not have is one line."""
+    with pytest.raises(InputError, match="has nothing on lo"):
+        advice.of(run, asked(8000, Path.LO))
+    with pytest.raises(InputError, match="batch 1"):
+        advice.of(run, asked(8000, batch=1))
+    with pytest.raises(InputError, match="none of them near"):
+        advice.of(run, asked(60000))
+
+
+def test_runs_of_today_alone(run):
+    """A run answers while its context is today's; else it is named, with the fact."""
+    parent = run.folder.parent
+    newer = {**HOST, "kernel": {**HOST["kernel"], "release": "6.19.0"}}
+    elsewhere = {**HOST, "alias": "host-1111"}
+
+    found, passed = advice.fitting(asked(8000), HOST, parent)
+    assert found is not None
+    assert (found.id, passed) == (run.id, [])
+
+    found, passed = advice.fitting(asked(8000), newer, parent)
+    assert found is None
+    assert "kernel release (6.18.0-synthetic, 6.19.0)" in passed[0]
+
+    assert advice.fitting(asked(8000), elsewhere, parent) == (None, [])
+    assert advice.fitting(asked(60000), HOST, parent) == (None, [])
+
+
+def test_a_run_that_does_not_decide_is_passed_over(run):
+    """A size between a no and a yes is not answered by such a run: it is measured."""
+    found, passed = advice.fitting(asked(5000), HOST, run.folder.parent)
+
+    assert found is None
+    assert passed == [f"run {run.id} does not decide it"]
+
+
+def test_json_and_lines_say_the_same(run):
+    """Both have the answer, the run, and each measured gain with its n."""
+    found = advice.of(run, asked(8000))
+
+    told = json.loads(json.dumps(found.to_json()))
+    text = "\n".join(advice.lines(found))
+    assert told["answer"] == "yes"
+    assert told["evidence"]["run"] in text
+    assert {row["n"] for row in told["measured"]} == {60}
+    assert "yes, but only with registered buffers" in text
+    assert text.count("n=60") == 2
+
+
+def test_a_model_says_so(tmp_path):
+    """A synthetic run answers, and says that it is one."""
+    made = make(tmp_path, plan_points=points(), marked=True, gain=gain)
+
+    assert "SYNTHETIC" in " ".join(advice.of(made, asked(8000)).caveats)
+    assert advice.fitting(asked(8000), HOST, tmp_path) == (None, [])
