@@ -203,10 +203,11 @@ def test_what_zclab_imports_is_declared(
     known = {*sys.stdlib_module_names, "zclab", "tests", *(x.stem for x in tests)}
     for source in sorted([*(checkout / "zclab").rglob("*.py"), *tests]):
         for node in ast.walk(ast.parse(source.read_text())):
-            names = [each.name for each in getattr(node, "names", [])]
             if isinstance(node, ast.ImportFrom) and not node.level:
                 names = [node.module or ""]
-            elif not isinstance(node, ast.Import):
+            elif isinstance(node, ast.Import):
+                names = [each.name for each in node.names]
+            else:
                 continue
             for name in {each.partition(".")[0] for each in names}:
                 packages = {canonicalize_name(x) for x in providers.get(name, [])}
