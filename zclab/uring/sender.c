@@ -721,7 +721,7 @@ static int send_alike(struct zclab_ring *s, uint64_t requests, uint64_t *tries)
 				outstanding--;
 				notifications++;
 				copied += !!((uint32_t)cqe->res &
-					    IORING_NOTIF_USAGE_ZC_COPIED);
+					     IORING_NOTIF_USAGE_ZC_COPIED);
 			} else {
 				break;
 			}
@@ -750,7 +750,9 @@ static int send_alike(struct zclab_ring *s, uint64_t requests, uint64_t *tries)
 /* Sends about so many requests, one at least. */
 static int send_some(struct zclab_ring *s, uint64_t requests, uint64_t *tries)
 {
-	if (s->lean && s->outstanding <= s->lean_most)
+	/* What did not fit into the completion queue is fetched by io_uring_submit(). */
+	if (s->lean && s->outstanding <= s->lean_most &&
+	    !io_uring_cq_has_overflow(&s->ring))
 		return send_alike(s, requests, tries);
 	if (by_syscall(&s->send)) {
 		++*tries;
