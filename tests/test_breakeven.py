@@ -30,7 +30,7 @@ def vague(size):
 )
 def test_the_size_is_in_the_bracket(sign, from_on, narrow):
     """The bracket holds the size from which on all larger ones pay, and is narrow."""
-    found = breakeven.search(sign, 64, 65507, narrow)
+    found = breakeven.search(sign, 64, 65507, narrow=narrow)
 
     assert found.low < from_on <= found.high
     assert found.high - found.low <= max(narrow * found.high, 1)
@@ -42,6 +42,13 @@ def test_what_is_undecided_stays_in_the_bracket():
 
     assert found.low < 9000
     assert 12000 <= found.high <= 12000 * 1.02
+
+
+def test_enough_leaves_the_bracket_wide():
+    """A search that is ended has a bracket that still holds the size."""
+    found = breakeven.search(step, 64, 65507, enough=lambda: True)
+
+    assert (found.low, found.high) == (4094, 8188)
 
 
 def test_each_size_is_measured_once():

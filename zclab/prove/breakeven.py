@@ -14,7 +14,8 @@ from zclab.prove.proof import Finding, Proof, Watch
 
 PROFILE = "cost"
 ARMS = (Mode.SEND_ZC, Mode.SEND_ZC_FIXED)
-RUN_S = 90.0
+RUN_S = 80.0
+SEARCH_S = 60.0  # of one mode; what was found by then is the bracket
 SLICE_NS = 5_000_000
 # Blocks of a look at one size. One that does not decide is followed by a longer one,
 # whose samples alone count: pooled, they would have been looked at until they decide.
@@ -26,9 +27,9 @@ NOTES = (
     "largest size at which zerocopy surely costs more to the one from which on it "
     "surely costs less. The search knows nothing of the run: it halves the size from "
     "the largest down until zerocopy surely costs more, and then what lies between "
-    f"paying and not surely paying, until that is {NARROW:.0%} of the size. A size "
-    f"that {LOOKS[0]} blocks do not decide gets {LOOKS[-1]} new ones. Each is a run "
-    "of its own.",
+    f"paying and not surely paying, until that is {NARROW:.0%} of the size or "
+    f"{SEARCH_S:g} s are spent. A size that {LOOKS[0]} blocks do not decide gets "
+    f"{LOOKS[-1]} new ones. Each is a run of its own.",
 )
 
 Sign = Callable[[int], int]
@@ -87,7 +88,13 @@ def run(*, seconds: float = RUN_S, looks: tuple[int, ...] = LOOKS) -> Proof:
     findings = []
     for arm in ARMS:
         sizes = [point.io_size_bytes for point in points]
-        found = search(_sign(points[0], arm, looks), min(sizes), max(sizes))
+        passed = Watch()
+        found = search(
+            _sign(points[0], arm, looks),
+            min(sizes),
+            max(sizes),
+            enough=lambda passed=passed: passed.seconds > SEARCH_S,  # type: ignore[misc]
+        )
         findings.append(_finding(arm, told.loc[str(arm)].to_dict(), found))
     return Proof(
         part="breakeven",
@@ -99,7 +106,14 @@ def run(*, seconds: float = RUN_S, looks: tuple[int, ...] = LOOKS) -> Proof:
     )
 
 
-def search(sign: Sign, smallest: int, largest: int, narrow: float = NARROW) -> Bracket:
+def search(
+    sign: Sign,
+    smallest: int,
+    largest: int,
+    *,
+    narrow: float = NARROW,
+    enough: Callable[[], bool] = lambda: False,
+) -> Bracket:
     """Return the size from which on zerocopy pays, found by halving.
 
     Args:
@@ -108,6 +122,7 @@ def search(sign: Sign, smallest: int, largest: int, narrow: float = NARROW) -> B
         smallest: size in bytes, the last that is looked at.
         largest: the first.
         narrow: width of a bracket, as a share of its upper end, that is enough.
+        enough: whether to leave a bracket as wide as it is.
 
     """
     looks = 1
@@ -124,7 +139,7 @@ def search(sign: Sign, smallest: int, largest: int, narrow: float = NARROW) -> B
         if said < 0:
             low = size
             break
-    while floor and high - floor > max(narrow * high, 1):
+    while floor and high - floor > max(narrow * high, 1) and not enough():
         looks += 1
         middle = (floor + high) // 2
         said = sign(middle)
