@@ -41,6 +41,10 @@ with far.entered():
     bring_up("far0", "198.51.100.2/24", "2001:db8:1::2/64")
 bring_up("nic0", "198.51.100.1/24", "2001:db8:1::1/64")
 bring_up("nic1", "203.0.113.1/24")
+with IPRoute() as network:
+    for text, group in ("77", "ff:ff:ff:ff:ff:ff"), ("78", "01:00:5e:00:00:01"):
+        network.neigh("add", dst="198.51.100." + text, lladdr=group,
+                      ifindex=index(network, "nic0"), state=128)  # permanent
 def counted():
     # Datagrams that came to the other host, where nobody listens.
     with far.entered():
@@ -214,6 +218,16 @@ REFUSALS = {
         2,
         "situation tap is not for path nic; use --path sink or --path veth or --path "
         "lo",
+    ),
+    NIC + "198.51.100.77": (
+        2,
+        "198.51.100.77 has the hardware address of a group (ff:ff:ff:ff:ff:ff): all of "
+        "it would take what is sent; see ip neigh show dev nic0",
+    ),
+    NIC + "198.51.100.78": (
+        2,
+        "198.51.100.78 has the hardware address of a group (01:00:5e:00:00:01): all of "
+        "it would take what is sent; see ip neigh show dev nic0",
     ),
     NIC + "198.51.100.9": (
         77,

@@ -30,6 +30,7 @@ _ANSWERED = REACHABLE | NOARP | PERMANENT
 _ANSWERED_ONCE = _ANSWERED | STALE | DELAY | PROBE
 PATIENCE_S = 9.0  # 5 s of delay (delay_first_probe_time), three probes a second apart
 POLL_S = 0.05
+GROUP = 0x01  # in the first byte of an Ethernet address: multicast, broadcast
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,10 +204,24 @@ def knock(
     Raises:
         CapabilityError: it does not answer: packets would pile up and be dropped
             instead of leaving.
+        InputError: what takes its packets is a group of hosts.
 
     Source: arp(7); net/core/neighbour.c.
 
     """
+    _await(network, way, port, anew=anew, patience_s=patience_s)
+    found = _entry(network, way)
+    hardware = found.get_attr("NDA_LLADDR") if found is not None else None
+    if hardware and len(hardware) == 17 and int(hardware[:2], 16) & GROUP:
+        raise InputError(
+            f"{way.neighbour} has the hardware address of a group ({hardware}): all "
+            f"of it would take what is sent; see ip neigh show dev {way.device}"
+        )
+
+
+def _await(
+    network: IPRoute, way: Way, port: int, *, anew: bool, patience_s: float
+) -> None:
     enough = _ANSWERED if anew else _ANSWERED_ONCE
     if _state(network, way) & (PERMANENT | NOARP) or not _resolves(network, way):
         return
@@ -238,11 +253,17 @@ def _resolves(network: IPRoute, way: Way) -> bool:
 
 def _state(network: IPRoute, way: Way) -> int:
     """Return NUD_* of the neighbour, 0 where nothing is known of it."""
+    found = _entry(network, way)
+    return 0 if found is None else int(found["state"])
+
+
+def _entry(network: IPRoute, way: Way) -> Any:
+    """Return what the kernel knows of the neighbour, None where that is nothing."""
     family = AF[ipaddress.ip_address(way.neighbour).version]
     for entry in network.get_neighbours(family, ifindex=way.index):
         if entry.get_attr("NDA_DST") == way.neighbour:
-            return int(entry["state"])
-    return 0
+            return entry
+    return None
 
 
 def bind(one: socket.socket, device: str) -> None:
