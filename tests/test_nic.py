@@ -179,6 +179,11 @@ REFUSALS = {
         "nic-tcp4-600B-n1: tcp needs somebody who receives; run `zclab peer` on the "
         "other host, and name it: --peer HOST:PORT",
     ),
+    NIC + "198.51.100.2 --options verify=on": (
+        2,
+        "nic-udp4-600B-n8-addressed=on:verify=on: verify needs somebody who receives; "
+        "run `zclab peer` on the other host, and name it: --peer HOST:PORT",
+    ),
     NIC + "198.51.100.2 --peer far": (
         2,
         "--peer far: names no port; give HOST:PORT",

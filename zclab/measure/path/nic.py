@@ -160,7 +160,7 @@ def check(plan: Plan, target: Target | None) -> Way | None:
 
     Raises:
         InputError: as `required` and `find`; the plan's IP version is not the
-            destination's, a size does not fit the MTU, or tcp has no peer.
+            destination's, a size does not fit the MTU, or tcp or verify has no peer.
         CapabilityError: as `find`.
 
     """
@@ -214,8 +214,8 @@ def fitted(plan: Plan, target: Target, *, strict: bool = False) -> Plan:
     """Return a plan as it fits a target, within the target's caps; nothing is sent.
 
     Its nic points get the destination's IP version, and stay unconnected where there
-    is no peer. Those that cannot be had are left out, with the reason: tcp without a
-    peer, and datagrams that the MTU does not carry whole.
+    is no peer. Those that cannot be had are left out, with the reason: tcp and verify
+    without a peer, and datagrams that the MTU does not carry whole.
 
     Args:
         plan: the plan.
@@ -254,6 +254,11 @@ def _unfit(point: Point, target: Target, found: Way) -> str:
         return (
             "tcp needs somebody who receives; run `zclab peer` on the other host, and "
             "name it: --peer HOST:PORT"
+        )
+    if not target.peer and any(point.options(arm).verify for arm in point.arms):
+        return (
+            "verify needs somebody who receives; run `zclab peer` on the other host, "
+            "and name it: --peer HOST:PORT"
         )
     return misfit(point, found)
 
