@@ -40,6 +40,7 @@ PATH: tuple[str, ...] = (
     "features",
     "packet_taps",
     "host_packet_taps",
+    "namespaces_refused",
     "rung",
     "drops",
     "xdp",

@@ -304,6 +304,13 @@ def _place() -> Iterator[Fact]:
         ),
         ("host_packet_taps", "int", "1", "the same on the host itself", _HAND),
         (
+            "namespaces_refused",
+            "text",
+            "1",
+            "why lo is the host's own and in no namespace; else empty",
+            _NEVER,
+        ),
+        (
             "xdp",
             "text",
             "1",

@@ -3,7 +3,6 @@
 import os
 import resource
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,29 +107,6 @@ def _free_bytes() -> int:
 
 
 def _try_namespaces() -> None:
-    """Enter namespaces in a process made for it, as a run would.
-
-    Raises:
-        CapabilityError: they are refused; the message names the setting.
-
-    """
-    answer, told = os.pipe()
-    child = os.fork()
-    if child == 0:
-        status = 2
-        with suppress(OSError):
-            try:
-                namespace.enter()
-                status = 0
-            except CapabilityError as error:
-                os.write(told, str(error).encode())
-                status = 1
-        os._exit(status)
-    os.close(told)
-    with os.fdopen(answer, "rb") as reading:
-        why = reading.read().decode()
-    _, status = os.waitpid(child, 0)
-    if os.waitstatus_to_exitcode(status) == 1:
+    """Raise CapabilityError where namespaces are refused; it names the setting."""
+    if why := namespace.refusal():
         raise CapabilityError(why)
-    if status:
-        raise UnreadableError("namespaces could not be tried: the trial failed")

@@ -191,6 +191,7 @@ def _ready(plan: Plan, stack: ExitStack, target: Target | None) -> _Field:
         if not plan.lenient:
             raise
     plan = site.without_refused(plan, target)
+    target = site.needed(plan, target)
     field = _Field.of(plan, site.prepare(plan, stack, target), {})
     field.warm_up()
     return field
@@ -318,6 +319,11 @@ def _warnings(before: dict[str, Any]) -> list[str]:
             f"{taps} packet taps on the host (/proc/net/packet): kernels without taps "
             "per network namespace copy every zerocopy packet for them, here too"
         )
+    warnings += [
+        f"{place} is the host's own, beside all else that uses it: {why}"
+        for place, facts in before["paths"].items()
+        if (why := facts.get("namespaces_refused"))
+    ]
     if not before["sender"]["report_usage"]:
         warnings.append("copied is unknown: this kernel is older than 6.2")
     return warnings

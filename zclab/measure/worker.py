@@ -53,6 +53,20 @@ def _area_bytes(plan: Plan) -> int:
     )
 
 
+def _enter(place: str) -> str:
+    """Enter namespaces, where the place is to be in some; return why it is in none.
+
+    Empty where it is in its own, and for a device of the host. Loopback sets nothing
+    up, so where namespaces are refused it is the host's own.
+    """
+    if place == Path.NIC:
+        return ""
+    if place == Path.LO and (refused := namespace.refusal()):
+        return refused
+    namespace.enter()
+    return ""
+
+
 def _place(request: dict[str, Any]) -> bool:
     """Bring the path up and answer requests; return whether to do so once more.
 
@@ -61,12 +75,14 @@ def _place(request: dict[str, Any]) -> bool:
     plan = Plan.from_json(request["plan"])
     _raise_memlock(plan)
     host_taps = packet_taps()
-    if request["place"] != Path.NIC:  # which is a device of the host itself
-        namespace.enter()
+    refused = _enter(request["place"])
     target = Target.from_json(request["target"])
     station = Station(plan, request["place"], tuple(request["cpus"]), target)
     points = {point.name: point for point in station.points}
-    facts = station.facts | {"host_packet_taps": host_taps}
+    facts = station.facts | {
+        "host_packet_taps": host_taps,
+        "namespaces_refused": refused,
+    }
     _answer({"ready": facts, "pid": os.getpid()})
     try:
         for line in sys.stdin:

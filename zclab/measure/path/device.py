@@ -16,6 +16,8 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from zclab.errors import CapabilityError
 
+IFF_UP = 0x1  # linux/if.h
+
 MTU = 65535  # of every device that zclab makes
 
 FEATURES_OF_SUM = ("tx-checksum-ipv4", "tx-checksum-ipv6", "tx-checksum-ip-generic")
@@ -66,6 +68,11 @@ def facts(network: IPRoute, name: str) -> dict[str, Any]:
         "xdp": _xdp(link),
         "tc_programs": _tc_programs(network, index_of(network, name)),
     }
+
+
+def is_up(network: IPRoute, index: int) -> bool:
+    """Return whether a device is up (IFF_UP)."""
+    return bool(network.get_links(index)[0]["flags"] & IFF_UP)
 
 
 def features(name: str) -> dict[str, bool]:

@@ -138,8 +138,8 @@ def up(
 ) -> Route:
     """Build `path` for IP versions in the current network namespace and return it.
 
-    All but nic, which is there already, must run inside `namespace.enter()`, or it
-    would change the host's network.
+    All but nic, which is there already, and a lo without a situation must run inside
+    `namespace.enter()`, or it would change the host's network.
 
     Args:
         path: which one.
@@ -158,7 +158,8 @@ def up(
         return nic.up(target, families)
     words = situations.facts(situation)
     with IPRoute() as network:
-        network.link("set", index=1, state="up")  # lo is always number 1
+        if not device.is_up(network, 1):  # lo is always number 1; the host's is up
+            network.link("set", index=1, state="up")
         route = _BUILDERS[path](network, families, words)
         device.switch_off(
             route.device, [name for name in device.SWITCHES if name in words]
