@@ -535,3 +535,66 @@ answer({"said": said})
     assert without.startswith("path nic needs a device by name")
     assert "nic destination_alias (dst-" in elsewhere
     assert done == 4
+
+
+LENIENT = """
+blocks: 6
+slice_ms: 1
+lenient: true
+points:
+  - {path: nic, sizes: 600, modes: [send, send_zc]}
+  - {path: lo, sizes: 600, modes: [send, send_zc]}
+"""
+
+
+def test_a_lenient_plan_does_without_a_peer_that_is_not_there() -> None:
+    """The rest is measured; the reason is kept, and names neither host nor device."""
+    found = in_namespaces(
+        GROUND
+        + f"LENIENT = {LENIENT!r}\n"
+        + """
+import os
+from zclab import store
+os.environ["ZCLAB_PEER_TOKEN"] = "only for tests, told to nobody"
+with tempfile.TemporaryDirectory() as folder:
+    plan = Folder(folder) / "mine.yaml"
+    plan.write_text(LENIENT)
+    code, out, err = zclab(
+        "measure", "--plan", str(plan), "--dev", "nic0", "--dst", "198.51.100.2",
+        "--peer", "198.51.100.2:7800", "--out", folder, "--seconds", "10")
+    run = store.load(Folder(out.strip()))
+    texts = [f.read_text(errors="replace") for f in run.folder.iterdir()]
+answer({
+    "code": code,
+    "points": [point.name for point in run.plan.points],
+    "excluded": run.plan.excluded,
+    "leaks": [text for text in texts if "198.51.100" in text or "nic0" in text],
+})
+"""
+    )
+    assert found["code"] == 0
+    assert found["points"] == ["lo-udp4-600B-n8"]
+    assert found["excluded"] == [
+        [
+            "nic-udp4-600B-n8",
+            "peer HOST:PORT cannot be reached: Connection refused; start it there: "
+            "zclab peer --listen HOST:PORT",
+        ]
+    ]
+    assert found["leaks"] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "stored"),
+    [
+        ("fe80::2 does not answer on eth1", "ADDRESS does not answer on DEVICE"),
+        ("peer [fe80::9%eth1]:78 is gone", "peer HOST:PORT is gone"),
+        ("--dst fe80::2%eth1: no", "--dst ADDRESS: no"),
+        ("fe80::25 and eth10 are others", "fe80::25 and eth10 are others"),
+    ],
+)
+def test_a_reason_is_stored_without_names(text: str, stored: str) -> None:
+    """Destination, peer and device are replaced, where they stand as a whole."""
+    target = Target(device="eth1", destination="fe80::2%eth1", peer="[fe80::9%eth1]:78")
+
+    assert target.unnamed(text) == stored

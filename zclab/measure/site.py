@@ -96,6 +96,11 @@ def prepare(plan: Plan, stack: ExitStack, target: Target | None = None) -> Groun
     return Ground(sites=sites, host=_with_places(host, facts))
 
 
+def needed(plan: Plan, target: Target | None) -> Target | None:
+    """Return the target, where what is left of a plan has a use for it."""
+    return target if str(Path.NIC) in plan.places else None
+
+
 TRIAL_SLICE_NS = 1_000_000
 TRIAL_DEADLINE_S = 30.0
 
@@ -103,7 +108,8 @@ TRIAL_DEADLINE_S = 30.0
 def without_refused(plan: Plan, target: Target | None = None) -> Plan:
     """Return a plan without the points that cannot be had here; each is tried.
 
-    What was refused is among its `excluded`, with what was said.
+    What was refused is among its `excluded`, with what was said; that is stored, so
+    it names neither destination nor peer.
 
     Args:
         plan: what should be measured.
@@ -119,7 +125,7 @@ def without_refused(plan: Plan, target: Target | None = None) -> Plan:
         if _refusal(plan, points, target):
             for point in points:
                 if why := _refusal(plan, (point,), target):
-                    refused[point.name] = why
+                    refused[point.name] = target.unnamed(why) if target else why
     kept = tuple(point for point in plan.points if point.name not in refused)
     if not kept:
         raise CapabilityError(next(iter(refused.values())))
@@ -131,7 +137,8 @@ def _refusal(plan: Plan, points: tuple[Point, ...], target: Target | None) -> st
     """Return why points of one place cannot be had together, empty if they can."""
     try:
         with ExitStack() as stack:
-            ground = prepare(replace(plan, points=points), stack, target)
+            part = replace(plan, points=points)
+            ground = prepare(part, stack, needed(part, target))
             for point in points:
                 ground.sites[point.place].block(
                     point, list(point.arms), -1, TRIAL_SLICE_NS, TRIAL_DEADLINE_S

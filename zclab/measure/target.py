@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -51,6 +52,22 @@ class Target:
             raise InputError(
                 f"--seconds {self.seconds:g} is out of range; use more than 0"
             )
+
+    def unnamed(self, text: str) -> str:
+        """Return a text with stand-ins for what says where this sends, to be stored."""
+        plain = self.destination.partition("%")[0]
+        host = self.peer.rpartition(":")[0].strip("[]")
+        for name, stand_in in (
+            (self.peer, "HOST:PORT"),
+            (host, "HOST"),
+            (self.destination, "ADDRESS"),
+            (plain, "ADDRESS"),
+            (self.device, "DEVICE"),
+        ):
+            if name:
+                alone = rf"(?<![\w.:-]){re.escape(name)}(?![\w-])"
+                text = re.sub(alone, stand_in, text)
+        return text
 
     def to_json(self) -> dict[str, Any]:
         """Return the target as plain JSON values, for the worker alone."""
