@@ -10,7 +10,7 @@ from tests.samples import HOST, blocks, make
 from zclab import options as opts
 from zclab import planfile, presets, store
 from zclab.errors import CapabilityError
-from zclab.explain import figures, ladder, readable, table
+from zclab.explain import figures, ladder, readable, rung, table
 from zclab.measure import profile, site, sweep
 from zclab.params import Mode, Plan
 
@@ -19,13 +19,13 @@ ARMS = (Mode.SEND, Mode.SEND_ZC, Mode.SEND_ZC_FIXED)
 # True gains of (send_zc, send_zc_fixed) in percent; all rungs else are as their case.
 CASE = {"veth": (-30.0, -25.0), "sink": (20.0, 40.0)}
 PLANTED = {
-    replace(ladder.FEBRUARY, situation="peer-drop").name: (60.0, 80.0),
-    replace(ladder.FEBRUARY, path="sink").name: (80.0, 110.0),
-    replace(ladder.V5, situation="tap").name: (-12.0, -10.0),
+    replace(rung.FEBRUARY, situation="peer-drop").name: (60.0, 80.0),
+    replace(rung.FEBRUARY, path="sink").name: (80.0, 110.0),
+    replace(rung.V5, situation="tap").name: (-12.0, -10.0),
     # Alone -10 and +20, together +10 and 15 beyond.
-    replace(ladder.V5, batch=1).name: (10.0, 30.0),
-    replace(ladder.V5, given=opts.parse("drain=each")).name: (40.0, 60.0),
-    replace(ladder.V5, batch=1, given=opts.parse("drain=each")).name: (45.0, 65.0),
+    replace(rung.V5, batch=1).name: (10.0, 30.0),
+    replace(rung.V5, given=opts.parse("drain=each")).name: (40.0, 60.0),
+    replace(rung.V5, batch=1, given=opts.parse("drain=each")).name: (45.0, 65.0),
 }
 
 
@@ -75,28 +75,28 @@ def test_profile_has_every_rung():
     """Both ends of each rung, each step and each pair are in the profile."""
     names = {point.name for point in plan_of_why().points}
 
-    wanted = [point for rung in ladder.RUNGS for point in (rung.start, rung.end)]
-    wanted += [point for _, point, _ in ladder.STEPS]
-    wanted += [point for pair in ladder.PAIRS for point in pair.cells]
+    wanted = [point for one in rung.RUNGS for point in (one.start, one.end)]
+    wanted += [point for _, point, _ in rung.STEPS]
+    wanted += [point for pair in rung.PAIRS for point in pair.cells]
     assert {point.name for point in wanted} == names
 
 
 def test_one_factor():
     """A rung changes one factor; presets and the far end are one by definition."""
-    for rung in ladder.RUNGS:
-        before, after = rung.start.factors, rung.end.factors
+    for one in rung.RUNGS:
+        before, after = one.start.factors, one.end.factors
         changed = {name for name in before if before[name] != after[name]} - {"point"}
-        changed |= {"given"} if rung.start.given != rung.end.given else set()
-        if (rung.case, rung.id) == ("v5", "peer-drop"):  # veth alone would be live
+        changed |= {"given"} if one.start.given != one.end.given else set()
+        if (one.case, one.id) == ("v5", "peer-drop"):  # veth alone would be live
             changed -= {"situation"}
-        assert len(changed) == 1, rung.id
-        assert rung.mechanism.endswith(".")
-        assert rung.source
+        assert len(changed) == 1, one.id
+        assert one.mechanism.endswith(".")
+        assert one.source
 
 
 def test_presets_are_those_of_the_tools():
     """The options in the profile's file are what presets.py says of each tool."""
-    given = {rung.id: rung.end.given for rung in ladder.RUNGS if rung.case == "v5"}
+    given = {one.id: one.end.given for one in rung.RUNGS if one.case == "v5"}
 
     for preset in presets.PRESETS:
         assert given[f"as-{preset.name.replace(' ', '')}"] == preset.options(8)
@@ -155,7 +155,7 @@ def test_steps_add_up(run, summary):
     steps = ladder.steps(run, summary)
     for _, mine in steps.groupby("arm"):
         gains = mine["gain_percent"].to_list()
-        assert len(mine) == len(ladder.STEPS)
+        assert len(mine) == len(rung.STEPS)
         assert gains[0] + mine["effect_points"].sum() == pytest.approx(gains[-1])
     assert steps["copied"].to_list()[:2] == [1.0, 0.0]
 
@@ -193,7 +193,7 @@ def test_reach(run, summary):
 
     assert best["gain_percent"] == frame["gain_percent"].max()
     assert best["spare_ns"] < 0  # 110 % is beyond 84 %
-    row = frame[frame["point"] == ladder.V5.name].iloc[0]
+    row = frame[frame["point"] == rung.V5.name].iloc[0]
     share = row["needed_ns"] / row["saved_ns"]
     assert share == pytest.approx(184 / 84)
     assert row["spare_low"] > 0  # 40 % is not
@@ -214,7 +214,7 @@ def test_answer(run, summary):
 
 def test_answer_turns_with_the_data(tmp_path):
     """Where v5's case loses, the answer is no; where it is unclear, undecided."""
-    points = tuple(replace(point, modes=ARMS) for point in (ladder.FEBRUARY, ladder.V5))
+    points = tuple(replace(point, modes=ARMS) for point in (rung.FEBRUARY, rung.V5))
 
     def answer(percent, blocks):
         found = make(
@@ -234,7 +234,7 @@ def test_needed_without_a_saving(tmp_path):
     """Where nothing is saved, no fixed cost is named."""
     found = make(
         tmp_path,
-        plan_points=(replace(ladder.V5, modes=ARMS),),
+        plan_points=(replace(rung.V5, modes=ARMS),),
         planned=20,
         gain=lambda *_: 0.0,
     )
@@ -248,14 +248,17 @@ def test_without_rungs(quick):
     frame = ladder.rungs(quick)
 
     assert set(frame["rung"]) == {"sink", "size-4000", "registered"}
-    assert len(ladder.left_out(quick)) == len(ladder.RUNGS) - 2
+    ((missing, why),) = ladder.left_out(quick)
+    assert missing == f"{len(rung.RUNGS) - 2} rungs"
+    assert why.endswith(ladder.HOW)
+    assert not ladder.taken(quick)
     assert ladder.answer(quick).startswith("Yes, but not over veth")
 
 
 def test_without_anything(tmp_path):
     """A run of another point has no ladder, and nothing of it fails."""
     found = make(
-        tmp_path, plan_points=(replace(ladder.V5, io_size_bytes=600, modes=ARMS),)
+        tmp_path, plan_points=(replace(rung.V5, io_size_bytes=600, modes=ARMS),)
     )
     summary = table.summary(found)
 
@@ -274,7 +277,7 @@ def test_without_anything(tmp_path):
 def test_refused_is_said(tmp_path):
     """A rung that the host refused is named with what it said."""
     plan = plan_of_why()
-    name = replace(ladder.V5, situation="sg=off").name
+    name = replace(rung.V5, situation="sg=off").name
     host = {**HOST, "synthetic": True}
     kept = tuple(point for point in plan.points if point.name != name)
     plan = Plan(
@@ -301,7 +304,7 @@ def test_refused_is_said(tmp_path):
 def test_figures(run):
     """The waterfall has an axes per mode, the bars one per case."""
     assert [axes.get_title() for axes in figures.waterfall(run).axes] == [*ladder.ARMS]
-    assert len(figures.rungs(run).axes) == len(ladder.CASES)
+    assert len(figures.rungs(run).axes) == len(rung.CASES)
 
 
 def test_tables(run, summary):
@@ -376,10 +379,10 @@ def test_few_blocks_for_real(tmp_path):
     """On this kernel it is copied over veth and with a tap, and not otherwise."""
     plan = profile.adjusted(profile.plan("why", 1), blocks=6)
     wanted = (
-        ladder.FEBRUARY,
-        ladder.V5,
-        replace(ladder.FEBRUARY, situation="peer-drop"),
-        replace(ladder.V5, situation="tap"),
+        rung.FEBRUARY,
+        rung.V5,
+        replace(rung.FEBRUARY, situation="peer-drop"),
+        replace(rung.V5, situation="tap"),
     )
     names = [point.name for point in wanted]
     small = replace(plan, points=tuple(p for p in plan.points if p.name in names))

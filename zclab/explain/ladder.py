@@ -19,30 +19,35 @@ Statistics in Medicine 27 (2008), 1693-1702.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import ndtr, ndtri
 
-from zclab import options as opts
-from zclab import presets, stats
+from zclab import stats
 from zclab.explain import cost, published, table
 from zclab.explain.facts import lookup
-from zclab.params import BASELINE, CONTROL, Path, Point, Protocol
-from zclab.preflight import RULES
+from zclab.explain.rung import (
+    CASES,
+    FEBRUARY,
+    PAIRS,
+    REGISTERED,
+    RUNGS,
+    SINK,
+    STEPS,
+    V5,
+    Pair,
+    Rung,
+)
+from zclab.params import BASELINE, CONTROL, Path, Point
 from zclab.store import Run
 
 HOW = "zclab measure --profile why"
 
 ZC, FIXED = "send_zc", "send_zc_fixed"
 ARMS = (ZC, FIXED)  # of which effects are told; `mixed` is made of them
-
-FEBRUARY = Point(
-    path=Path.VETH, protocol=Protocol.UDP, family=6, io_size_bytes=65435, batch=64
-)
-V5 = Point(path=Path.SINK, protocol=Protocol.UDP, family=4, io_size_bytes=8000, batch=8)
-CASES: Mapping[str, Point] = {"February 2025": FEBRUARY, "v5": V5}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,344 +85,6 @@ def combined(*parts: tuple[float, Estimate]) -> Estimate:
             down, up = up, down
         below, above = math.hypot(below, factor * down), math.hypot(above, factor * up)
     return Estimate(center=center, low=center - below, high=center + above)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rung:
-    """One factor, changed.
-
-    Attributes:
-        id: one word that no other rung of its case has.
-        case: one of `CASES`.
-        factor: what is changed.
-        before: its value at `start`, in words.
-        after: likewise, at `end`.
-        start: the point that it is compared with; its modes do not count.
-        end: the point with the factor changed.
-        mechanism: what the kernel does differently, in a sentence.
-        source: where that is to be read.
-
-    """
-
-    id: str
-    case: str
-    factor: str
-    before: str
-    after: str
-    start: Point
-    end: Point
-    mechanism: str
-    source: str
-
-
-def _ruled(rule: str) -> tuple[str, str]:
-    """Return a rule of copying as mechanism and source."""
-    found = RULES[rule]
-    return found.says[:1].upper() + found.says[1:] + ".", (
-        f"{found.function}: {found.source}" if found.function else found.source
-    )
-
-
-_RECEIVER = (
-    "What a local socket receives is copied before delivery, on the sender's CPU; "
-    "dropped before that, the pages are given back uncopied.",
-    "skb_orphan_frags_rx in ip_local_deliver_finish, ip6_input_finish: 1f8b977ab32d; "
-    "408e230c-d098-4ecf-a5b1-1fae9daadb93@gmail.com",
-)
-_HOP = (
-    "A sink frees the packet in its transmit function; veth carries it to its peer "
-    "first, through a soft interrupt.",
-    "dummy_xmit, ifb_xmit; veth_xmit, process_backlog: drivers/net, net/core/dev.c",
-)
-_FAMILY = (
-    "Both versions of IP link the sender's pages into one packet; headers, routes and "
-    "addresses differ.",
-    "__ip_append_data: c445f31b3cfa; __ip6_append_data: 1fd3ae8c906c",
-)
-_SIZE = (
-    "The copy grows with the bytes; the notification is per request and does not.",
-    "__ip_append_data; io_uring/notif.c; msg_zerocopy.rst",
-)
-_BATCH = (
-    "One io_uring_enter(2) submits a batch, so each request bears a share of it: the "
-    "smaller the fixed cost, the more of it a saved copy is.",
-    "io_submit_sqes: io_uring_enter(2)",
-)
-_DRAIN = (
-    "The sender sleeps until each buffer is released before it sends again, which "
-    "plain sends need not.",
-    "io_tx_ubuf_complete, io_cqring_wait: io_uring/notif.c; io_uring_prep_send_zc(3)",
-)
-_TASKRUN = (
-    "A notification is task work: by default it interrupts the sender, with coop it "
-    "waits for the next system call, with defer until it is asked for.",
-    "io_req_task_work_add: io_uring_setup(2), IORING_SETUP_DEFER_TASKRUN",
-)
-_GSO = (
-    "One send makes many datagrams, and what lies below the socket sees one packet of "
-    "them; the MTU bounds a segment and not the send.",
-    "udp_send_skb, udp_v6_send_skb, skb_segment: udp(7), UDP_SEGMENT",
-)
-_BUFFERS = (
-    "Plain send reads its data, from whatever cache or memory has it; zerocopy into a "
-    "device that drops never touches it.",
-    "_copy_from_iter; msg_zerocopy.rst, deferred copies",
-)
-_REGISTERED = (
-    "Registered pages were pinned once; unregistered ones are looked up, pinned and "
-    "charged to the locked memory at each request.",
-    "io_import_reg_buf against iov_iter_get_pages2, io_notif_account_mem: "
-    "io_uring_register(2)",
-)
-_TOOL = (
-    "All of the tool's habits at once: task work, queue length, registered file and "
-    "ring, when notifications are fetched, pinning.",
-    "zclab/presets.py; zclab options",
-)
-
-
-def _rungs() -> Iterator[Rung]:
-    yield from _of_february()
-    yield from _of_v5()
-
-
-def _rung(
-    start: Point,
-    name: str,
-    words: tuple[str, str, str],
-    said: tuple[str, str],
-    **changes: Any,
-) -> Rung:
-    given = changes.pop("options", None)
-    if given is not None:
-        changes["given"] = given if isinstance(given, tuple) else opts.parse(given)
-    case = "February 2025" if start.path is Path.VETH else "v5"
-    factor, before, after = words
-    return Rung(
-        id=name,
-        case=case,
-        factor=factor,
-        before=before,
-        after=after,
-        start=start,
-        end=replace(start, **changes),
-        mechanism=said[0],
-        source=said[1],
-    )
-
-
-def _of_february() -> Iterator[Rung]:
-    start = FEBRUARY
-    yield _rung(
-        start,
-        "peer-drop",
-        ("receiver", "live", "dropped at the peer"),
-        _RECEIVER,
-        situation="peer-drop",
-    )
-    yield _rung(
-        start,
-        "sink",
-        ("far end", "veth, live receiver", "device that drops"),
-        _RECEIVER,
-        path=Path.SINK,
-    )
-    yield _rung(start, "ipv4", ("family", "IPv6", "IPv4"), _FAMILY, family=4)
-    yield from _shared(start, segment=1452, buffers=8, cold=(1024, 2048))
-    yield _rung(start, "size", ("size", "65435 B", "1452 B"), _SIZE, io_size_bytes=1452)
-    small = replace(start, io_size_bytes=1452)
-    yield _rung(
-        small,
-        "mtu-fits",
-        ("MTU, 1452 B", "65535", "1500: it fits"),
-        ("A datagram that fits the MTU is one packet with either.", _SIZE[1]),
-        situation="mtu=1500",
-    )
-    for batch in (8, 1):
-        yield _rung(
-            start, f"batch-{batch}", ("batch", "64", str(batch)), _BATCH, batch=batch
-        )
-
-
-def _of_v5() -> Iterator[Rung]:
-    start = V5
-    yield _rung(
-        start,
-        "veth",
-        ("far end", "device that drops", "veth, live receiver"),
-        _RECEIVER,
-        path=Path.VETH,
-    )
-    yield _rung(
-        start,
-        "peer-drop",
-        ("far end", "device that drops", "veth, dropped at the peer"),
-        _HOP,
-        path=Path.VETH,
-        situation="peer-drop",
-    )
-    yield _rung(start, "ipv6", ("family", "IPv4", "IPv6"), _FAMILY, family=6)
-    yield from _shared(start, segment=1472, buffers=64, cold=(8192, 16384))
-    for size in (65435, 4000, 1472):
-        yield _rung(
-            start,
-            f"size-{size}",
-            ("size", "8000 B", f"{size} B"),
-            _SIZE,
-            io_size_bytes=size,
-        )
-    small = replace(start, io_size_bytes=1472)
-    yield _rung(
-        small,
-        "mtu-fits",
-        ("MTU, 1472 B", "65535", "1500: it fits"),
-        ("A datagram that fits the MTU is one packet with either.", _SIZE[1]),
-        situation="mtu=1500",
-    )
-    for batch in (64, 1):
-        yield _rung(
-            start, f"batch-{batch}", ("batch", "8", str(batch)), _BATCH, batch=batch
-        )
-
-
-def _shared(
-    start: Point, *, segment: int, buffers: int, cold: tuple[int, int]
-) -> Iterator[Rung]:
-    """Yield the rungs that both cases have."""
-    fragments = ("MTU", "65535", "1500: fragments")
-    for name, words, rule, situation in (
-        ("mtu", fragments, "fragmented", "mtu=1500"),
-        ("sg", ("scatter-gather", "on", "off"), "no-sg", "sg=off"),
-        (
-            "tx-checksum",
-            ("checksum offload", "on", "off"),
-            "no-checksum",
-            "tx-checksum=off",
-        ),
-        ("tap", ("packet tap", "none", "one open"), "tap", "tap"),
-    ):
-        yield _rung(start, name, words, _ruled(rule), situation=situation)
-    yield _rung(
-        start,
-        "drain-each",
-        ("notifications", "fetched in passing", "each awaited"),
-        _DRAIN,
-        options="drain=each",
-    )
-    for word in ("coop", "default"):
-        yield _rung(
-            start,
-            f"taskrun-{word}",
-            ("task work", "defer", word),
-            _TASKRUN,
-            options=f"taskrun={word}",
-        )
-    yield _rung(
-        start,
-        "gso",
-        ("UDP_SEGMENT", "off", f"{segment} B"),
-        _GSO,
-        options=f"segment={segment}",
-    )
-    for count in (buffers, *cold):
-        yield _rung(
-            start,
-            f"buffers-{count}",
-            ("buffers", "one, hot", f"{count} in turn"),
-            _BUFFERS,
-            options=f"buffers={count}",
-        )
-    for preset in presets.PRESETS:
-        yield _rung(
-            start,
-            f"as-{preset.name.replace(' ', '')}",
-            ("sent as by", "zclab", preset.name),
-            _TOOL,
-            options=preset.options(start.batch),
-        )
-
-
-RUNGS = tuple(_rungs())
-
-# From one case to the other; each step changes one factor of the step before.
-_SINK = replace(FEBRUARY, path=Path.SINK)
-_SMALL_BATCH = replace(_SINK, batch=8)
-STEPS: tuple[tuple[str, Point, tuple[str, str]], ...] = (
-    ("February 2025: veth,\nlive receiver", FEBRUARY, ("", "")),
-    ("the peer drops", replace(FEBRUARY, situation="peer-drop"), _RECEIVER),
-    ("no veth: sink", _SINK, _HOP),
-    ("batch 64 to 8", _SMALL_BATCH, _BATCH),
-    ("IPv6 to IPv4", replace(_SMALL_BATCH, family=4), _FAMILY),
-    ("65435 to 8000 B:\nv5's case", V5, _SIZE),
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
-    """Two factors that are changed alone and together.
-
-    Attributes:
-        first: what the first factor does, in words.
-        second: likewise.
-        cells: the points with neither, the first, the second, and both changed.
-
-    """
-
-    first: str
-    second: str
-    cells: tuple[Point, Point, Point, Point]
-
-
-def _pair(
-    first: str, second: str, one: Mapping[str, Any], two: Mapping[str, Any]
-) -> Pair:
-    """Return a pair of changes to v5's case."""
-
-    def cell(*changes: Mapping[str, Any]) -> Point:
-        merged: dict[str, Any] = {}
-        given: dict[str, opts.Value] = {}
-        for change in changes:
-            rest = dict(change)
-            given |= dict(opts.parse(rest.pop("options", "")))
-            merged |= rest
-        return replace(V5, given=opts.parse(opts.spell(given.items())), **merged)
-
-    return Pair(
-        first=first, second=second, cells=(cell(), cell(one), cell(two), cell(one, two))
-    )
-
-
-PAIRS = (
-    _pair(
-        "batch 8 to 1",
-        "task work by default",
-        {"batch": 1},
-        {"options": "taskrun=default"},
-    ),
-    _pair("batch 8 to 1", "each awaited", {"batch": 1}, {"options": "drain=each"}),
-    _pair(
-        "8000 to 65435 B",
-        "UDP_SEGMENT of 1472 B",
-        {"io_size_bytes": 65435},
-        {"options": "segment=1472"},
-    ),
-    _pair(
-        "MTU 1500",
-        "UDP_SEGMENT of 1472 B",
-        {"situation": "mtu=1500"},
-        {"options": "segment=1472"},
-    ),
-    Pair(
-        first="veth to sink",
-        second="batch 64 to 8",
-        cells=(
-            FEBRUARY,
-            _SINK,
-            replace(FEBRUARY, batch=8),
-            _SMALL_BATCH,
-        ),
-    ),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -471,8 +138,9 @@ def rungs(run: Run, summary: pd.DataFrame | None = None) -> pd.DataFrame:
     (percent); effect_points, effect_low, effect_high (points of gain); effect_ns,
     ns_low, ns_high (ns saved per request more than before); arm_ns, arm_low, arm_high
     (what the arm itself costs more, ns); plain_ns, plain_low, plain_high (what plain
-    send costs more, ns); finding (`helps`, `hurts` or `no difference found`); n
-    (blocks, the fewer of both ends), mechanism, source.
+    send costs more, ns); finding (`helps`, `hurts` or `no difference found`); p_holm
+    (how likely chance alone is, adjusted for all effects of the ladder); n (blocks, the
+    fewer of both ends), mechanism, source.
 
     The rungs *registered* compare two arms of one point, paired within its blocks.
 
@@ -491,6 +159,9 @@ def rungs(run: Run, summary: pd.DataFrame | None = None) -> pd.DataFrame:
     ]
     if rows:
         rows += _registered(run, seen)
+    adjusted = stats.holm([_p(row) for row in rows])
+    for row, p in zip(rows, adjusted, strict=True):
+        row["p_holm"] = float(p)
     order = {name: i for i, name in enumerate(CASES)}
     rows.sort(key=lambda row: order[row["case"]])
     frame = pd.DataFrame(rows, columns=COLUMNS)
@@ -503,8 +174,23 @@ COLUMNS = (
     *("effect_points", "effect_low", "effect_high"),
     *("effect_ns", "ns_low", "ns_high"),
     *("arm_ns", "arm_low", "arm_high", "plain_ns", "plain_low", "plain_high"),
-    *("finding", "n", "mechanism", "source"),
+    *("finding", "p_holm", "n", "mechanism", "source"),
 )
+
+
+def _p(row: Mapping[str, Any]) -> float:
+    """Return a p value that is below 5 % where the interval leaves zero out.
+
+    From the end that is nearer to zero, as if the estimate were normal.
+    """
+    center, near = row["effect_points"], row["effect_low"]
+    if center < 0:
+        center, near = -center, -row["effect_high"]
+    if not math.isfinite(near):
+        return math.nan
+    if center == near:
+        return 0.0 if center else 1.0
+    return float(2 * ndtr(-center / ((center - near) / -ndtri(cost.TAIL))))
 
 
 def _row(seen: _Seen, rung: Rung, arm: str) -> dict[str, Any] | None:
@@ -581,8 +267,8 @@ def _registered(run: Run, seen: _Seen) -> Iterator[dict[str, Any]]:
             **Estimate(center=0, low=0, high=0).columns("plain_ns", "plain"),
             "finding": _finding(effect),
             "n": len(both),
-            "mechanism": _REGISTERED[0],
-            "source": _REGISTERED[1],
+            "mechanism": REGISTERED[0],
+            "source": REGISTERED[1],
         }
 
 
@@ -593,32 +279,53 @@ def _median(values: stats.Floats, groups: Sequence[int] | None) -> Estimate:
     return Estimate(center=found.center, low=found.low, high=found.high)
 
 
-def has_rungs(run: Run) -> bool:
-    """Whether the run has a rung of either case."""
-    return bool(len(rungs(run)))
+def taken(run: Run) -> bool:
+    """Whether the run has more rungs than the far ends, which every profile has."""
+    measured = set(run.samples["point"])
+    return sum(rung.end.name in measured for rung in RUNGS) >= LEAST_RUNGS
+
+
+LEAST_RUNGS = 6
+
+
+def rung_points(run: Run) -> set[str]:
+    """Return the names of the points that are only rungs, and neither of the cases."""
+    names = {rung.end.name for rung in RUNGS}
+    names |= {point.name for pair in PAIRS for point in pair.cells}
+    names -= {FEBRUARY.name, SINK.name, V5.name}
+    plain = {
+        point.name
+        for point in run.plan.points
+        if point.path is Path.SINK and not point.given and not point.situation
+    }
+    return names - plain
 
 
 def left_out(run: Run) -> list[tuple[str, str]]:
     """Return the rungs that the run does not have, each with the reason.
 
-    What this host refused is in the plan, with what it said; the rest was not asked
-    for. Empty where the run has no rung at all.
+    What this host refused is in the plan, with what it said; those that were not asked
+    for are counted in the last row. Empty where the run has no rung at all.
     """
     known = {point.name for point in run.plan.points}
     excluded = dict(run.plan.excluded)
     if not any(rung.end.name in known for rung in RUNGS):
         return []
     measured = set(run.samples["point"])
-    found = []
+    found: list[tuple[str, str]] = []
+    unasked = 0
     for rung in RUNGS:
         name = rung.end.name
         if name in measured and rung.start.name in measured:
             continue
         missing = name if name not in measured else rung.start.name
-        why = excluded.get(missing) or (
-            "no block of it was taken" if missing in known else "it is not in the plan"
-        )
+        if missing not in excluded and missing not in known:
+            unasked += 1
+            continue
+        why = excluded.get(missing, "no block of it was taken")
         found.append((f"{rung.case}, {rung.id}: {missing}", why))
+    if unasked:
+        found.append((f"{unasked} rungs", f"not in this run's plan; take them: {HOW}"))
     return found
 
 
@@ -629,22 +336,24 @@ def steps(run: Run, summary: pd.DataFrame | None = None) -> pd.DataFrame:
     gain_percent, gain_low, gain_high, saved_ns, plain_ns (ns per request of `send`);
     effect_points, effect_low, effect_high (against the step before it that was
     measured; NaN for the first), n, mechanism, source. Steps that were not measured are
-    left out.
+    left out, and what they change is in the label of the next one.
     """
     summary = table.summary(run) if summary is None else summary
     seen = _Seen.of(summary)
     rows = []
     for arm in ARMS:
         last: Estimate | None = None
+        skipped: list[str] = []
         for number, (label, point, said) in enumerate(STEPS):
             row, gain = seen.row(point, arm), seen.gain(point, arm)
             plain = seen.row(point, BASELINE)
             if row is None or gain is None or plain is None:
+                skipped.append(label)
                 continue
             rows.append(
                 {
                     "step": number,
-                    "label": label,
+                    "label": ",\n".join((*skipped, label)) if last else label,
                     "point": point.name,
                     "arm": arm,
                     "copied": row["copied_share"],
@@ -657,7 +366,7 @@ def steps(run: Run, summary: pd.DataFrame | None = None) -> pd.DataFrame:
                     "source": said[1],
                 }
             )
-            last = gain
+            last, skipped = gain, []
     frame = pd.DataFrame(rows, columns=STEP_COLUMNS)
     return frame.astype({"copied": "Float64"})
 
@@ -734,7 +443,7 @@ def _beyond(points: Estimate, ns: Estimate) -> dict[str, Any]:
 def _sink_registered(run: Run) -> Iterator[dict[str, Any]]:
     """Yield whether registering is worth the same on the sink as over veth."""
     by_point = table.pairs(run)
-    here, there = by_point.get(FEBRUARY.name), by_point.get(_SINK.name)
+    here, there = by_point.get(FEBRUARY.name), by_point.get(SINK.name)
     if here is None or there is None or not {*ARMS} <= {*here} & {*there}:
         return
     worth: list[tuple[Estimate, Estimate]] = []
@@ -918,7 +627,7 @@ def answer(run: Run, summary: pd.DataFrame | None = None) -> str:
     seen = _Seen.of(summary)
     wanted, size, saved_there = published_gain()
     lost, dropped = seen.row(FEBRUARY, FIXED), seen.row(STEPS[1][1], FIXED)
-    sunk, won = seen.row(_SINK, FIXED), seen.row(V5, FIXED)
+    sunk, won = seen.row(SINK, FIXED), seen.row(V5, FIXED)
     if lost is None and won is None:
         return f"This run has neither of the two cases; take them: {HOW}."
     parts = []
@@ -936,7 +645,7 @@ def answer(run: Run, summary: pd.DataFrame | None = None) -> str:
         parts.append(f"{_gain(sunk)} with {_copied(sunk)} copied into a sink")
     if won is not None:
         parts.append(
-            f"v5's {size} B into a sink are {_gain(won)}, {_saved(won)} ns saved "
+            f"v5's case, {size} B into a sink, is {_gain(won)}, {_saved(won)} ns saved "
             f"(published {table.signed(wanted, 0)}%, {table.signed(saved_there, 0)} ns)"
         )
     reproduced = won is not None and won["gain_low"] > 0 and _zerocopy(won)
@@ -949,6 +658,8 @@ def answer(run: Run, summary: pd.DataFrame | None = None) -> str:
         opening = "Only the loss, as v5's case was not measured"
     elif won["gain_high"] <= 0:
         opening = "Not on this host"
+    elif sunk is not None and sunk["gain_low"] > 0 and _zerocopy(sunk):
+        opening = "Yes with large sends into a sink, undecided at v5's size"
     else:
         opening = "Undecided on this host"
     release = lookup(run.host, "kernel", "release")
@@ -980,8 +691,9 @@ def _copied(row: Mapping[str, Any]) -> str:
 def words(run: Run, summary: pd.DataFrame | None = None) -> list[str]:
     """Return what the ladder says in sentences, for mail and page; empty without it.
 
-    The answer, what helps the first case most, what hurts the second most, which
-    pairs do not add up, and what was left out.
+    The answer, what helps the first case most, what hurts the second most (only what
+    holds for all effects of the ladder together), which pairs do not add up, what v5's
+    gain would take, and what was left out.
     """
     summary = table.summary(run) if summary is None else summary
     frame = rungs(run, summary)
@@ -997,11 +709,12 @@ def words(run: Run, summary: pd.DataFrame | None = None) -> list[str]:
             & (frame["finding"] == word)
             & (frame["arm"] == FIXED)
             & (frame["start"] == CASES[case].name)
+            & (frame["p_holm"] <= 1 - stats.CONFIDENCE)
         ]
         mine = mine.sort_values("effect_points", key=abs, ascending=False).head(NAMED)
-        if len(mine):
-            told = "; ".join(_told(row) for row in mine.to_dict("records"))
-            found.append(f"{verb}, {FIXED}, points of gain: {told}.")
+        told = "; ".join(_told(row) for row in mine.to_dict("records"))
+        told = told or f"nothing that holds for all {len(frame)} effects together"
+        found.append(f"{verb}, {FIXED}, points of gain: {told}.")
     pairs = interactions(run, summary)
     apart = pairs[~pairs["adds_up"].astype(bool)]
     if len(apart):
@@ -1014,9 +727,13 @@ def words(run: Run, summary: pd.DataFrame | None = None) -> list[str]:
     found += needed(run, summary)[:2]
     missing = left_out(run)
     if missing:
-        names = "; ".join(f"{name} ({why})" for name, why in missing[:NAMED])
-        more = f"; and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
-        found.append(f"Rungs left out: {names}{more}.")
+        by_reason: dict[str, list[str]] = {}
+        for name, why in missing:
+            by_reason.setdefault(why, []).append(name)
+        told = "; ".join(
+            f"{', '.join(names)} ({why})" for why, names in by_reason.items()
+        )
+        found.append(f"Rungs left out: {told}.")
     return found
 
 
@@ -1041,3 +758,31 @@ def effect_text(row: Mapping[Any, Any], name: str, prefix: str, digits: int = 1)
         f"{table.signed(center, digits)} "
         f"[{table.signed(low, digits)}, {table.signed(high, digits)}]"
     )
+
+
+def text(run: Run, summary: pd.DataFrame | None = None) -> dict[str, str]:
+    """Return the rungs of each case as an ASCII table of at most 72 columns.
+
+    Columns: rung, copied before and after, effect on the gain of both modes in points.
+    """
+    frame = rungs(run, summary)
+    found = {}
+    for case, mine in frame.groupby("case", sort=False):
+        lines = [("rung", "copied", *(f"{arm} [95%]" for arm in ARMS))]
+        for name, rows in mine.groupby("rung", sort=False):
+            by_arm = rows.set_index("arm")
+            shares = dict.fromkeys(
+                table.share_text(rows.iloc[0][column])
+                for column in ("copied_before", "copied_after")
+            )
+            cells = [
+                effect_text(by_arm.loc[arm], "effect_points", "effect", 0)
+                if arm in by_arm.index
+                else "-"
+                for arm in ARMS
+            ]
+            if name == "registered":
+                cells = ["", effect_text(rows.iloc[0], "effect_points", "effect", 0)]
+            lines.append((str(name), " > ".join(shares), *cells))
+        found[str(case)] = table.grid(lines, left=(0, 1))
+    return found

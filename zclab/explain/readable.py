@@ -129,40 +129,43 @@ def cause(summary: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def compared(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return every published gain beside ours, with its verdict and the reason."""
-    frame = claims.compared(summary)
+def compared(found: pd.DataFrame) -> pd.DataFrame:
+    """Return every published gain beside ours, with its verdict and the reason.
+
+    Args:
+        found: what `claims.compared` returned.
+
+    """
     return pd.DataFrame(
         {
-            **_claim(frame),
+            **_claim(found),
             "published": [
                 table.percent_text(percent)
-                for percent in frame["published_percent"].round(1)
+                for percent in found["published_percent"].round(1)
             ],
-            "here [95 %]": _each(frame, table.gain_text),
+            "here [95 %]": _each(found, table.gain_text),
             "copied": [
                 table.share_text(share) if point else "-"
                 for share, point in zip(
-                    frame["copied_share"], frame["point"], strict=True
+                    found["copied_share"], found["point"], strict=True
                 )
             ],
-            "n": ["-" if pd.isna(n) else str(n) for n in frame["n"]],
-            "verdict": frame["verdict"].to_list(),
-            "reason": frame["reason"].to_list(),
+            "n": ["-" if pd.isna(n) else str(n) for n in found["n"]],
+            "verdict": found["verdict"].to_list(),
+            "reason": found["reason"].to_list(),
         }
     )
 
 
-def saved(summary: pd.DataFrame) -> pd.DataFrame:
+def saved(found: pd.DataFrame) -> pd.DataFrame:
     """Return the ns saved per request, published and ours, where both are known.
 
     The index is that of `compared`, of which these are some rows.
     """
-    frame = claims.compared(summary)
-    frame = frame[
-        frame["published_saved_ns"].notna()
-        & frame["saved_ns"].notna()
-        & ~frame["verdict_ns"].isin([claims.NOT_COMPARABLE, claims.NOT_MEASURED])
+    frame = found[
+        found["published_saved_ns"].notna()
+        & found["saved_ns"].notna()
+        & ~found["verdict_ns"].isin([claims.NOT_COMPARABLE, claims.NOT_MEASURED])
     ]
     return pd.DataFrame(
         {
@@ -173,8 +176,30 @@ def saved(summary: pd.DataFrame) -> pd.DataFrame:
             "here [ns, 95 %]": _each(frame, table.saved_text),
             "n": frame["n"].astype(str).to_list(),
             "verdict": frame["verdict_ns"].to_list(),
+            "reason": frame["reason_ns"].to_list(),
         },
         index=frame.index,
+    )
+
+
+def sizes(run: Run, summary: pd.DataFrame) -> pd.DataFrame:
+    """Return the published sizes from which zerocopy pays, beside those found here."""
+    frame = claims.sizes(run, summary)
+    return pd.DataFrame(
+        {
+            "published": frame["says"].to_list(),
+            "size": frame["said"].to_list(),
+            "mode": [f"{row.arm} against {row.basis}" for row in frame.itertuples()],
+            "path": [
+                f"{row.path}, {row.protocol.upper()}/IPv{row.family}, batch {row.batch}"
+                if row.path
+                else "-"
+                for row in frame.itertuples()
+            ],
+            "pays here from": frame["pays_from"].to_list(),
+            "verdict": frame["verdict"].to_list(),
+            "reason": frame["reason"].to_list(),
+        }
     )
 
 
@@ -404,6 +429,7 @@ def rungs(run: Run, summary: pd.DataFrame) -> pd.DataFrame:
             "mode costs [ns, 95 %]": _effects(frame, "arm_ns", "arm", 0),
             "send costs [ns, 95 %]": _effects(frame, "plain_ns", "plain", 0),
             "finding": frame["finding"].to_list(),
+            "p (Holm)": frame["p_holm"].map(table.p_text).to_list(),
             "n": frame["n"].astype(str).to_list(),
         }
     )

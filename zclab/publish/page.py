@@ -18,11 +18,14 @@ from zclab.explain import (
     claims,
     facts,
     joined,
+    ladder,
     onset,
+    opening,
     prediction,
     published,
     readable,
     table,
+    v5,
 )
 from zclab.publish import mail
 from zclab.store import Run
@@ -58,7 +61,8 @@ def index(
 
     """
     summary = table.summary(run)
-    compared = claims.compared(summary)
+    compared = claims.compared(summary, run)
+    prices = v5.notification(run)
     limits = bottleneck.limits(run)
     return _render(
         "index.html.jinja",
@@ -66,7 +70,14 @@ def index(
         parts=joined.parts(run),
         code=code,
         banners=list(_banners(run, code)),
+        opening=opening.sentences(run, summary, compared),
         sentences=claims.sentences(run, summary),
+        shapes=[
+            (published.twin(name).title, v5.shaped(summary, name, prices))
+            for name in v5.NAMES
+        ],
+        estimated=v5.ESTIMATED,
+        sizes=readable.sizes(run, summary),
         headline=_headline(compared),
         in_short=mail.summary(summary),
         tally=_tally(compared),
@@ -88,10 +99,15 @@ def index(
         prediction=readable.confronted(run, summary),
         contradictions=prediction.contradictions(run, summary),
         onsets=onset.sentences(run),
+        ladder=ladder.words(run, summary) if ladder.taken(run) else [],
+        rungs=readable.rungs(run, summary),
+        mechanisms=readable.mechanisms(run, summary),
+        pairs=readable.interactions(run, summary),
+        left_out=readable.left_out(run),
+        how=ladder.HOW,
         limits=bottleneck.readable(limits),
         limited=bottleneck.sentences(limits),
         notebooks=[(name, TITLES.get(name, "")) for name in notebooks],
-        lore=claims.LORE,
         **_host_facts(run),
     )
 
@@ -256,15 +272,17 @@ def _claim_tables(
     summary: pd.DataFrame, compared: pd.DataFrame
 ) -> list[dict[str, Any]]:
     """Return each published table with its rows beside ours."""
-    rows = readable.compared(summary)
-    saved = readable.saved(summary).to_dict("index")
+    rows = readable.compared(compared)
+    saved = readable.saved(compared).to_dict("index")
     rows["saved"] = [saved.get(number) for number in rows.index]
     return [
         {
             "title": published.twin(str(name)).title,
-            "source": mine["source"].iloc[0],
+            "core": name in published.CORE,
+            "source": published.link(mine["source"].iloc[0]),
             "where": _where(summary, mine["point"]),
             "reason": mine["reason"].iloc[0] if mine["reason"].nunique() == 1 else "",
+            "commands": v5.commands(mine, str(name)),
             "rows": _said_once(rows.loc[mine.index].to_dict("records")),
         }
         for name, mine in compared.groupby("table", sort=False)

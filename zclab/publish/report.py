@@ -22,7 +22,7 @@ import matplotlib
 
 from zclab import checkout, store
 from zclab.errors import InputError
-from zclab.explain import figures, joined
+from zclab.explain import figures, joined, ladder
 from zclab.publish import archive, mail, notebooks, page
 from zclab.store import Run
 
@@ -37,6 +37,7 @@ DRAWN = {
     "copied": figures.copied,
     "why": figures.why,
 }
+OF_LADDER = {"waterfall": figures.waterfall, "rungs": figures.rungs}
 
 Told = Callable[[str], None]
 
@@ -181,7 +182,8 @@ def _write_pages(folder: Path, names: list[str]) -> None:
 def _draw(run: Run, folder: Path) -> None:
     matplotlib.use("agg")  # whatever the screen: nothing is shown
     figures.use_style()
-    for name, draw in DRAWN.items():
+    drawn = DRAWN | (OF_LADDER if ladder.taken(run) else {})
+    for name, draw in drawn.items():
         figure = draw(run)
         # Without a date, so that one run makes one file.
         figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
