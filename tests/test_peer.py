@@ -14,7 +14,7 @@ from zclab.errors import InputError, MeasureError
 from zclab.measure.peer import address, control, message, token
 from zclab.measure.peer.control import BrokenError, Hello, TokenError, Welcome
 from zclab.measure.peer.message import Inlet
-from zclab.params import Protocol
+from zclab.params import TCP_MAX_BYTES, Protocol
 from zclab.uring.receiver import Receiver
 
 KEY = control.key_of(TOKEN)
@@ -204,7 +204,7 @@ def test_questions_are_read():
                 [["tcp", 0, 80]],
                 [["raw", 0, 1]],
                 [["udp", -1, 1]],
-                [["udp", 1 << 20, 1]],
+                [["tcp", TCP_MAX_BYTES + 1, 0]],
                 [["udp", 0, 1 << 16]],
                 [["udp", 0, 1]] * (message.SOCKETS_MAX + 1),
             )
@@ -470,11 +470,25 @@ def test_no_more_sockets_than_agreed():
         before = peer.holds()
         session = peer.connect()
         where = {"address": "127.0.0.1", "source": "127.0.0.1"}
+        with pytest.raises(InputError, match=r"400 sockets are planned.* 256 at most"):
+            session.listen(inlets * 2, **where)
         assert len(set(session.listen(inlets, **where))) == 200
+        session.count = 0  # the peer counts for itself
         with pytest.raises(InputError, match="256 sockets at most"):
             session.listen(inlets, **where)
         session.close()
         assert eventually(lambda: peer.holds() == before)
+
+
+def test_what_can_be_planned_can_be_verified():
+    """A peer takes the largest unit that a point may have, as a receiver here does."""
+    inlet = Inlet(protocol=Protocol.TCP, unit=TCP_MAX_BYTES, port=0)
+    with running() as peer:
+        session = peer.connect()
+        (port,) = session.listen([inlet], address="127.0.0.1", source="127.0.0.1")
+        with socket.create_connection(("127.0.0.1", port)):
+            assert session.tally(0).corrupt == 0
+        session.close()
 
 
 def test_facts_name_nobody():

@@ -11,7 +11,7 @@ from zclab.errors import InputError, MeasureError
 from zclab.measure.peer import control
 from zclab.measure.peer.address import Endpoint, endpoint
 from zclab.measure.peer.control import BrokenError, Hello, Seal, TokenError
-from zclab.measure.peer.message import Inlet
+from zclab.measure.peer.message import SOCKETS_MAX, Inlet
 from zclab.measure.peer.wire import keep_alive
 from zclab.uring.receiver import Tally, Usage
 
@@ -97,7 +97,18 @@ class RemoteReceiver:
 
         They take data from `source` only, over UDP from the inlet's port only.
         TCP ones must be connected before anything else is asked.
+
+        Raises:
+            InputError: they are more than a peer has, or it does not receive there.
+            MeasureError: the peer is gone, or refuses.
+
         """
+        count = self.count + len(inlets)
+        if count > SOCKETS_MAX:
+            raise InputError(
+                f"{count} sockets are planned, and a peer receives on {SOCKETS_MAX} at "
+                "most; plan fewer points, arms or flows at a time"
+            )
         sockets = [[str(one.protocol), one.unit, one.port] for one in inlets]
         ports = self._ask(
             {

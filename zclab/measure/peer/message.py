@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from zclab.measure.peer.control import BrokenError
-from zclab.params import Protocol
+from zclab.params import TCP_MAX_BYTES, Protocol
 
 SOCKETS_MAX = 256  # of a session; each has a receive buffer
 WAIT_MS_MAX = 60_000
-UNIT_BYTES_MAX = 1 << 16
 _NUMBER_MAX = 1 << 62
 
 
@@ -124,7 +123,7 @@ def _inlet(value: object) -> Inlet:
     port = _number(value[2], (1 << 16) - 1, "port")
     if (port > 0) is not (protocol is Protocol.UDP):
         _bad("port")
-    unit = _number(value[1], UNIT_BYTES_MAX, "unit")
+    unit = _number(value[1], TCP_MAX_BYTES, "unit")
     return Inlet(protocol=protocol, unit=unit, port=port)
 
 
