@@ -13,6 +13,7 @@ user's own has the same form. What a file leaves out has the default of the tabl
         sizes: [1472, 1473]
     exclude:
       - {path: veth, sizes: 8000, why: does not fit its MTU}
+    lenient: true               # points that this host refuses are left out as well
 """
 
 import itertools

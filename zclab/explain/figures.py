@@ -23,7 +23,7 @@ from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 from zclab import options as opts
 from zclab import stats
 from zclab.explain import breakdown as breakdowns
-from zclab.explain import claims, cost, ladder, table
+from zclab.explain import claims, cost, ladder, rung, table
 from zclab.params import BASELINE, CONTROL, Mode
 from zclab.store import Run
 
@@ -631,52 +631,56 @@ def waterfall(run: Run) -> Figure:
     n = _span(steps["n"])
     return _done(
         figure,
-        f"Medians over n={n} blocks; bars on the ends and brackets: 95 % intervals. "
+        f"Medians over n={n} blocks; lines and brackets: 95 % intervals. "
         f"Run {run.id}" + ("." if run.complete else ", partial."),
     )
 
 
 def _waterfall(axes: Axes, steps: Sequence[Mapping[Any, Any]]) -> None:
-    last, number = 0.0, len(steps)
+    labels = []
+    last = 0.0
     for place, step in enumerate(steps):
-        gain = step["gain_percent"]
-        ends = place in (0, number - 1)
-        rises = _RISES if gain >= last else _FALLS
-        axes.bar(
-            place,
-            gain if ends else gain - last,
-            bottom=0 if ends else last,
-            width=0.6,
-            color=_ENDS if ends else rises,
-        )
-        if place:
-            axes.plot([place - 0.7, place + 0.3], [last, last], "k:", linewidth=0.8)
-        low, high = step["gain_low"], step["gain_high"]
+        gain, low, high = step["gain_percent"], step["gain_low"], step["gain_high"]
+        colour = _ENDS if not place else _RISES if gain >= last else _FALLS
+        axes.bar(place, gain - last, bottom=last, width=0.6, color=colour)
+        axes.plot([place - 0.3, place + 1.3], [gain, gain], "k:", linewidth=0.8)
+        top = max(last, gain)
         if math.isfinite(low) and math.isfinite(high):
             axes.plot([place, place], [low, high], "k-", linewidth=1.3)
-        said = table.gain_text(pd.Series(step)).partition(" ")[0]
+            top = max(top, high)
+        said = _percent(step)
         if place:
             change = ladder.effect_text(step, "effect_points", "effect", 0)
-            said = change.replace(" ", "\n", 1) + (f"\n= {said}" if ends else "")
-        top = max(
-            [last if not ends else 0, gain, high if math.isfinite(high) else gain]
-        )
-        axes.annotate(
-            said,
-            (place, top),
-            xytext=(0, 3),
-            textcoords="offset points",
-            ha="center",
-            fontsize="x-small",
-        )
+            said = change.replace(" ", "\n", 1)
+        _above(axes, said, place, top)
+        labels.append(f"{step['label']}\ncopied {table.share_text(step['copied'])}")
         last = gain
-    shares = [f"copied {table.share_text(step['copied'])}" for step in steps]
-    labels = [
-        f"{step['label']}\n{share}" for step, share in zip(steps, shares, strict=True)
-    ]
-    axes.set_xticks(range(number), labels, fontsize="x-small")
+    axes.bar(len(steps), last, width=0.6, color=_ENDS)
+    _above(axes, _percent(steps[-1]), len(steps), max(last, 0.0))
+    case = next((name for name in rung.CASES if steps[-1]["point"] == _named(name)), "")
+    labels.append(f"{case}: sink" if case else "in the end")
+    axes.set_xticks(range(len(labels)), labels, fontsize="x-small")
     axes.axhline(0, color="black", linewidth=0.8, zorder=1)
     axes.margins(y=0.2)
+
+
+def _named(case: str) -> str:
+    return rung.CASES[case].name
+
+
+def _percent(step: Mapping[Any, Any]) -> str:
+    return table.gain_text(pd.Series(step)).partition(" ")[0]
+
+
+def _above(axes: Axes, said: str, place: int, top: float) -> None:
+    axes.annotate(
+        said,
+        (place, top),
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha="center",
+        fontsize="x-small",
+    )
 
 
 _ENDS, _RISES, _FALLS = "#7F7F7F", "#009E73", "#D55E00"  # of the same palette
@@ -756,6 +760,7 @@ def _rungs(axes: Axes, frame: pd.DataFrame) -> None:
         )
     axes.axvline(0, color="black", linewidth=0.8, zorder=1)
     axes.set_xscale("symlog", linthresh=10)
+    axes.xaxis.set_major_formatter("{x:+.0f}")
     axes.set_yticks(range(len(order)), [words[name] for name in order])
     axes.tick_params(axis="y", labelsize="small")
     axes.grid(visible=True, axis="x")

@@ -289,7 +289,7 @@ STEPS: tuple[tuple[str, Point, tuple[str, str]], ...] = (
     ("no veth: sink", SINK, _HOP),
     ("batch 64 to 8", SMALL_BATCH, _BATCH),
     ("IPv6 to IPv4", replace(SMALL_BATCH, family=4), _FAMILY),
-    ("65435 to 8000 B:\nv5's case", V5, _SIZE),
+    ("65435 to 8000 B", V5, _SIZE),
 )
 
 
