@@ -273,6 +273,11 @@ def test_a_fact_of_no_registry_is_told():
         "to 198.51.100.7 by eth0",
         "via fe80::1%eth0",
         "[2001:db8::1]:8000",
+        "198.51.100.7:8000",
+        "198.51.100.7: gone",
+        "sent to 198.51.100.7.",
+        "fe80::7: gone",
+        "nic: enx001122334455 of this host",
         "0123456789abcdef0123456789abcdef",
         "12345678-1234-1234-1234-123456789abc",
     ],
@@ -294,6 +299,7 @@ def test_addresses_are_withheld(text):
         ("says", "Retpolines; STIBP: disabled; BHI: Retpoline"),
         ("bus", "pci 0000:3b:00.0"),
         ("says", "-6 udp at 12:30:05"),
+        ("device", "enp3s0f0np0"),
     ],
 )
 def test_what_only_looks_so_is_kept(key, text):

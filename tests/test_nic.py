@@ -598,3 +598,34 @@ def test_a_reason_is_stored_without_names(text: str, stored: str) -> None:
     target = Target(device="eth1", destination="fe80::2%eth1", peer="[fe80::9%eth1]:78")
 
     assert target.unnamed(text) == stored
+
+
+def test_a_device_that_is_named_by_its_hardware_address_is_not_stored() -> None:
+    """Neither facts nor the reasons of a plan hold the name that systemd gives it."""
+    found = in_namespaces(
+        GROUND
+        + """
+name = "enx001122334455"
+with IPRoute() as network:
+    number = index(network, "nic0")
+    network.link("set", index=number, state="down")
+    network.link("set", index=number, ifname=name)
+    network.link("set", index=number, state="up")
+with tempfile.TemporaryDirectory() as folder:
+    plan = Folder(folder) / "mine.yaml"
+    plan.write_text("{blocks: 6, slice_ms: 1, points: [{path: nic, "
+                    "sizes: [600, 4000], modes: [send, send_zc]}]}")
+    code, out, err = zclab("measure", "--plan", str(plan), "--dev", name, "--dst",
+                           "198.51.100.2", "--out", folder, "--seconds", "10")
+    from zclab import store
+    run = store.load(Folder(out.strip()))
+    texts = [f.read_text(errors="replace") for f in run.folder.iterdir()]
+answer({"code": code, "device": run.host["paths"]["nic"]["device"],
+        "excluded": run.plan.excluded,
+        "leaks": [text for text in texts if name in text]})
+"""
+    )
+    assert found["code"] == 0
+    assert found["device"] == "(withheld)"
+    assert "ip link set (withheld) mtu 4028" in found["excluded"][0][1]
+    assert found["leaks"] == []

@@ -535,10 +535,19 @@ def _public(facts: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return kept
 
 
+def unidentified(text: str) -> str:
+    """Return a text without hardware addresses and identities, to be stored.
+
+    A device may be named by its hardware address, as systemd names what is on USB.
+    """
+    return _IDENTITY.sub(WITHHELD, text)
+
+
 # Versions of firmware look like IPv4 addresses, commits like identities.
 _VERSIONS = ("firmware", "driver_version", "release", "version", "commit", "zclab")
 _IDENTITY = re.compile(
     r"(?<![0-9a-f:])(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}(?![0-9a-f:])"  # MAC
+    r"|\b(?:en|wl|ww|ib|sl)x[0-9a-f]{12}\b"  # MAC as a name: systemd.net-naming-scheme
     r"|\b[0-9a-f]{32}\b"  # machine id
     r"|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b",  # UUID
     re.IGNORECASE,
@@ -558,7 +567,13 @@ def _tells(name: str, value: Any) -> bool:
 
 
 def _is_address(word: str) -> bool:
-    if word.count(".") != 3 and word.count(":") < 2:
+    """Return whether a word is an address, alone or with a port or a full stop."""
+    word = word.rstrip(".") or word
+    if word.endswith(":") and not word.endswith("::"):
+        word = word[:-1]
+    if word.count(".") == 3:
+        word = word.partition(":")[0]
+    elif word.count(":") < 2:
         return False
     try:
         ipaddress.ip_address(word)

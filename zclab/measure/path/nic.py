@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from pyroute2 import IPRoute
 
+from zclab import hostfacts
 from zclab.errors import CapabilityError, InputError
 from zclab.measure import ethtool, host, traffic
 from zclab.measure.flow import Flow
@@ -231,7 +232,7 @@ def fitted(plan: Plan, target: Target, *, strict: bool = False) -> Plan:
     excluded = dict(plan.excluded)
     points = [adapted(point, target, found, strict=strict) for point in plan.points]
     unfit = {
-        point.name: why
+        point.name: hostfacts.unidentified(why)
         for point in points
         if point.path is Path.NIC and (why := _unfit(point, target, found))
     }
