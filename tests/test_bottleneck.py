@@ -148,6 +148,26 @@ def test_receiver(tmp_path: Path) -> None:
     assert limit_of(run) == {"receiver"}
 
 
+@pytest.mark.parametrize(("flows", "limit"), [(1, "receiver"), (4, "not known")])
+def test_softirq_of_many_flows_is_of_many_cpus(
+    tmp_path: Path, flows: int, limit: str
+) -> None:
+    """A peer whose CPUs together spend more than one's time in softirq may be idle."""
+    run = run_of(
+        tmp_path,
+        receiver_cpu_user_ns=0,
+        receiver_cpu_sys_ns=1_000_000,
+        softirq_receiver_ns=12_000_000,
+        received_bytes=1000 * SIZE,
+    )
+    point = replace(
+        run.plan.points[0], given=(*run.plan.points[0].given, ("flows", flows))
+    )
+    samples = run.samples.assign(point=point.name)
+    plan = replace(run.plan, points=(point,))
+    assert limit_of(replace(run, plan=plan, samples=samples)) == {limit}
+
+
 @pytest.mark.parametrize(
     "columns",
     [

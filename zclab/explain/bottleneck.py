@@ -8,7 +8,8 @@ The rule, by the sums over all samples of an arm, the first that holds:
 
 1. *wire*: `WIRE` or more of the link's speed was reached while the clock ran.
 2. *receiver*: the receiving thread, or softirq on its CPU, was busy for `BUSY` of the
-   time.
+   time. A peer tells the softirq time of all its CPUs: several flows are spread over
+   them, so there the thread alone counts.
 3. *drops*: `LOST` or more was dropped by the device, or did not arrive.
 4. *sender*: the sending thread was busy for `BUSY` of the time.
 5. *not known*: none of them.
@@ -154,7 +155,9 @@ def named(*, sender: float, receiver: float, wire: float, lost: float) -> str:
 def _shares(
     point: Point, arm: str, sums: Mapping[str, float], facts: Mapping[str, Any]
 ) -> dict[str, float]:
-    threads = point.options(arm).threads
+    options = point.options(arm)
+    threads = options.threads
+    spread = point.path is Path.NIC and threads * options.flows > 1
     elapsed = sums["elapsed_ns"]
     link = facts.get("link_mbit")
     wire = _wire_bits(point, arm, sums, facts) / elapsed * 1e3  # bits/ns to Mbit/s
@@ -163,17 +166,24 @@ def _shares(
     receiving = elapsed * sent_share + sums["drain_ns"]
     return {
         "sender": sums["cpu_ns"] / (elapsed * threads),
-        "receiver": _receiver(sums, receiving),
+        "receiver": _receiver(sums, receiving, spread=spread),
         "wire": wire / link if link else math.nan,
         "lost": _lost(point, sums),
     }
 
 
-def _receiver(sums: Mapping[str, float], receiving_ns: float) -> float:
-    """Return the share of the time in which the receiver's CPU was busy receiving."""
+def _receiver(sums: Mapping[str, float], receiving_ns: float, *, spread: bool) -> float:
+    """Return the share of the time in which the receiver's CPU was busy receiving.
+
+    Args:
+        sums: of the arm.
+        receiving_ns: the time.
+        spread: the softirq time is of more CPUs than one.
+
+    """
     thread = sums["receiver_ns"]
-    if math.isnan(thread):
-        return math.nan
+    if spread or math.isnan(thread):
+        return thread / receiving_ns
     return max(thread, sums["softirq_receiver_ns"]) / receiving_ns
 
 
