@@ -629,3 +629,19 @@ answer({"code": code, "device": run.host["paths"]["nic"]["device"],
     assert found["device"] == "(withheld)"
     assert "ip link set (withheld) mtu 4028" in found["excluded"][0][1]
     assert found["leaks"] == []
+
+
+def test_a_look_sends_one_byte_at_the_most() -> None:
+    """The neighbour is asked for once; who is known to be there is sent nothing."""
+    found = in_namespaces(
+        GROUND
+        + """
+before, counts, codes = counted(), [], []
+for _ in range(2):
+    codes.append(zclab("preflight", "--path", "nic", "--dev", "nic0", "--dst",
+                       "198.51.100.2", "--sizes", "600")[0])
+    counts.append(counted() - before)
+answer({"codes": codes, "counts": counts})
+"""
+    )
+    assert found == {"codes": [0, 0], "counts": [1, 1]}

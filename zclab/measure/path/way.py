@@ -191,7 +191,9 @@ def knock(
     anew: bool,
     patience_s: float = PATIENCE_S,
 ) -> None:
-    """Send one byte by a way, and wait until its neighbour is known to be there.
+    """Wait until the neighbour of a way is known to be there.
+
+    Where it is not known, one byte is sent to find out.
 
     Args:
         network: the kernel's routing socket.
@@ -223,7 +225,7 @@ def _await(
     network: IPRoute, way: Way, port: int, *, anew: bool, patience_s: float
 ) -> None:
     enough = _ANSWERED if anew else _ANSWERED_ONCE
-    if _state(network, way) & (PERMANENT | NOARP) or not _resolves(network, way):
+    if _state(network, way) & enough or not _resolves(network, way):
         return
     with socket.socket(AF[way.family], socket.SOCK_DGRAM) as probe:
         bind(probe, way.device)
