@@ -11,7 +11,7 @@ import pytest
 import samples
 
 from zclab import stats, store
-from zclab.errors import DataError, InputError
+from zclab.errors import DataError
 from zclab.explain import published, table
 from zclab.params import Mode, Path, Point, Protocol
 
@@ -257,52 +257,16 @@ def test_a_p_value_has_two_digits(p: float, expected: str) -> None:
     assert table.p_text(math.nan) == "-"
 
 
-DUMMY = """\
-IO size | non-zc |     zc + flush, 95% interval | copied |   v5
-   8000 |      - |                            - |      - | +71%
-   4000 |      - |                            - |      - | +16%
-   1200 |   613k | 858k (+40.0%) [+40.0, +40.0] |     0% |  +6%
-    600 |      - |                            - |      - |  +4%"""
-
-
-def test_the_dummy_table_has_the_mails_shape(tmp_path: Folder) -> None:
-    """Golden text: our rates and gains, v5's percent beside, dashes where we lack."""
-    run = samples.make(tmp_path, plan_points=one_point(), planned=9, noise=1e-9)
-    run.samples["ns_per_request"] = 1632.0
-    run.samples.loc[run.samples["arm"] == "send_zc_fixed", "ns_per_request"] = (
-        1632.0 / 1.4
-    )
-
-    assert table.v5_shaped(run, "v5-dummy") == DUMMY
-
-
-@pytest.mark.parametrize("name", published.TWINS)
-def test_every_published_table_fits_a_mail(frame: pd.DataFrame, name: str) -> None:
-    """Each shaped table is ASCII and at most 72 columns."""
-    lines = table.shaped(frame, name).splitlines()
-
-    assert all(line.isascii() and len(line) <= 72 for line in lines)
-    assert len({line.count("|") for line in lines}) == 1
-
-
 def test_extreme_numbers_still_fit_a_mail(tmp_path: Folder) -> None:
-    """Millions of requests a second and gains over 100 % keep to 72 columns."""
+    """Gains over 100 % keep to 72 columns."""
     run = samples.make(
         tmp_path, planned=8, gain=lambda p, arm: 400.0 if "zc" in arm else 0.0
     )
     run.samples["ns_per_request"] /= 4
     rows = table.summary(run)
-    shaped = [table.shaped(rows, name) for name in published.TWINS]
     first = rows[rows["point"] == rows["point"].iloc[0]]
 
-    for text in (*shaped, table.gains(first)):
-        assert max(map(len, text.splitlines())) <= 72
-
-
-def test_an_unknown_table_is_refused_with_the_known_ones(run: store.Run) -> None:
-    """The message lists the tables there are."""
-    with pytest.raises(InputError, match="v5-dummy, v5-nic"):
-        table.v5_shaped(run, "v6")
+    assert max(map(len, table.gains(first).splitlines())) <= 72
 
 
 def test_the_compact_table_has_units_in_its_headers(run: store.Run) -> None:
@@ -355,7 +319,6 @@ def test_modes_are_those_of_the_plan(tmp_path: Folder) -> None:
     run = samples.make(tmp_path, plan_points=(point,), planned=8)
 
     assert table.summary(run)["arm"].to_list() == ["send", "send_zc", "control"]
-    assert "-" in table.v5_shaped(run, "v5-tcp-localhost")
 
 
 def test_situations_of_one_path_stay_apart(tmp_path: Folder) -> None:
@@ -376,5 +339,6 @@ def test_situations_of_one_path_stay_apart(tmp_path: Folder) -> None:
     assert table.where(frame.iloc[-1]).startswith("sink+mtu=1500+tap, UDP/IPv4")
     assert set(table.compact(frame, "sink")["arm"]) == set(points[0].arms)
     assert len(table.compact(frame, "sink")) == len(points[0].arms)
-    twins = table.v5_points(frame, "v5-dummy")["point"].dropna()
-    assert twins.tolist() == [points[0].name]
+    assert published.twin_point(frame, "v5-dummy", points[0].io_size_bytes) == (
+        points[0].name
+    )

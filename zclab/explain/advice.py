@@ -293,7 +293,8 @@ def _because(
     if len(sizes) > 1:
         return (
             f"{question.io_size_bytes} B was not measured, and its neighbours "
-            f"{' and '.join(str(size) for size in sorted(sizes))} B do not both decide it"
+            f"{' and '.join(str(size) for size in sorted(sizes))} B do not both "
+            "decide it"
         )
     worst = max(row["mde_percent"] for row in rows)
     return (

@@ -1,13 +1,15 @@
 """Published rows against a run: a verdict for each, and the findings in words.
 
 The rule, for percent and for ns saved per request apart, on our median with its
-95 % interval, paired within the block against plain send. *Near* means that the
-published value lies within our interval widened on both sides by the tolerance:
-5 points (25 ns) or a quarter of the published value, whichever is more. Hosts four
-years apart do not agree better, even when nothing is wrong.
+95 % interval, paired within the block against plain send (or against the arm that
+stands for the row's own baseline). *Near* means that the published value lies within
+our interval widened on both sides by the tolerance: 5 points (25 ns) or a quarter of
+the published value, whichever is more. Hosts four years apart do not agree better,
+even when nothing is wrong.
 
-- `not measured`: the run has no point that the row can be compared with.
-- `not comparable`: it has one, but what was sent differs in kind; the reason says how.
+- `not measured`: the run has no point that the row can be compared with; the command
+  that would measure one is told.
+- `not comparable`: what was sent differs in kind; the reason says how.
 - `reproduced`: near, and our effect has the same sign.
 - `direction only`: not near, but our effect has the same sign.
 - `contradicted`: not near, and our effect has the other sign, or there is none: the
@@ -16,20 +18,27 @@ years apart do not agree better, even when nothing is wrong.
 
 There is no effect where our interval includes zero or, for percent, lies within the
 noise floor of the point: the larger end of the interval of the A/A control, in either
-direction.
+direction. A published percent that is below this floor, or below the gain that the
+point finds nine times in ten, is said to be so before anything else.
 
 A published percent is the printed one; where the mail prints none, the two values'.
+Rates are never compared across hosts, ns saved are: but nobody saves more than a copy
+costs, so the reason says where the published saving is more than that here.
 What the kernel copied is never called zerocopy, whatever its speed.
+
+Sizes from which zerocopy pays are compared by `verdict_on_size`.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from zclab import situation as situations
 from zclab import stats
-from zclab.explain import published, table
+from zclab.explain import cost, published, table
 from zclab.params import BASELINE, Mode
 from zclab.store import Run
 
@@ -53,7 +62,9 @@ TOLERANCE_POINTS = 5.0
 TOLERANCE_NS = 25.0
 TOLERANCE_SHARE = 0.25
 
-LORE = "https://lore.kernel.org/r/"
+SIZE_FACTOR = 1.5  # sizes that differ by no more than this are near
+
+LORE = published.LORE
 ANSWER = "408e230c-d098-4ecf-a5b1-1fae9daadb93@gmail.com"
 
 
@@ -81,24 +92,74 @@ def verdict(
     return CONTRADICTED
 
 
+def verdict_on_size(
+    said_low: float,
+    said_high: float,
+    kind: str,
+    low: float,
+    high: float,
+    *,
+    smallest: int,
+    largest: int,
+) -> str:
+    """Return the verdict on a published size from which zerocopy pays.
+
+    Near: within the published range, widened by `SIZE_FACTOR` on both sides. Our
+    whole interval is near, or none of it is: then at least the direction is the same,
+    small sends lose and large ones win. Where the mail says that no size loses, or
+    where zerocopy pays always, or never, within the sizes measured, that contradicts a
+    published size well inside them. All else decides nothing.
+
+    Args:
+        said_low: published size in bytes; 0 where it pays at any size below said_high.
+        said_high: the same, or the other end of what was published.
+        kind: of `cost.break_even`.
+        low: lower end of our interval, bytes; NaN unless `kind` is between.
+        high: its upper end.
+        smallest: size measured.
+        largest: size measured.
+
+    """
+    below, above = said_low / SIZE_FACTOR, said_high * SIZE_FACTOR
+    if kind == cost.BETWEEN:
+        if below <= low and high <= above:
+            return REPRODUCED
+        if low <= above and high >= below:
+            return UNDECIDED
+        return DIRECTION_ONLY if said_low > 0 else CONTRADICTED
+    if kind == cost.ALWAYS and said_low <= 0 and smallest <= above:
+        return REPRODUCED
+    inside = smallest < below if kind == cost.ALWAYS else largest > above
+    return CONTRADICTED if inside and kind != cost.UNCLEAR else UNDECIDED
+
+
 def compare(run: Run) -> pd.DataFrame:
     """Return one row per published zerocopy cell, in the order of the mails.
 
     Columns: claim, table, io_size_bytes, column; published_percent, printed (whether
-    the mail prints it), published_saved_ns (NaN where the unit is not requests/s);
+    the mail prints it), published_ratio, published_saved_ns (NaN where it cannot be
+    told);
     point, arm, n, gain_percent, gain_low, gain_high, saved_ns, saved_low, saved_high,
-    copied_share (ours; missing where there is none); verdict and reason for the
-    percent, verdict_ns for the ns saved; source (Message-ID).
+    floor_percent, mde_percent, copied_share (ours; missing where there is none);
+    verdict and reason for the percent, verdict_ns and reason_ns for the ns saved;
+    command (what would measure the row, where it is not measured); source.
     """
-    return compared(table.summary(run))
+    return compared(table.summary(run), run)
 
 
-def compared(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return what `compare` does, from what `table.summary` returned."""
+def compared(frame: pd.DataFrame, run: Run | None = None) -> pd.DataFrame:
+    """Return what `compare` does, from what `table.summary` returned.
+
+    Without the run, rows whose baseline is another arm than plain send are not
+    measured, and no saving is held against the cost of a copy.
+    """
+    by_point = table.pairs(run) if run else {}
+    prices = _copying(run) if run else pd.DataFrame()
     rows = []
     for claim in published.claims().to_dict("records"):
-        ours = _ours(frame, claim)
-        word, reason = _judge(claim, ours, frame)
+        ours = _ours(frame, claim, by_point)
+        word, reason = judge(claim, ours, published.twin(str(claim["table"]), frame))
+        word_ns = _judge_ns(claim, ours, word)
         rows.append(
             {
                 "claim": claim["claim"],
@@ -107,18 +168,28 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
                 "column": claim["column"],
                 "published_percent": claim["published_percent"],
                 "printed": claim["printed"],
+                "published_ratio": claim["published_ratio"],
                 "published_saved_ns": claim["published_saved_ns"],
                 **_our_columns(ours),
                 "verdict": word,
-                "verdict_ns": _judge_ns(claim, ours, word),
+                "verdict_ns": word_ns,
                 "reason": reason,
-                "source": claim["message_id"],
+                "reason_ns": _bound(claim, ours, word_ns, prices),
+                "command": _command(claim, word),
+                "source": claim["source"],
             }
         )
     result = pd.DataFrame(rows)
     result["copied_share"] = result["copied_share"].astype("Float64")
     result["n"] = result["n"].astype("Int64")
     return result
+
+
+def _command(claim: Mapping[Any, Any], word: str) -> str:
+    if word != NOT_MEASURED:
+        return ""
+    size, column = int(claim["io_size_bytes"]), str(claim["column"])
+    return published.command(str(claim["table"]), [size], column)
 
 
 OURS = (
@@ -131,6 +202,8 @@ OURS = (
     "saved_ns",
     "saved_low",
     "saved_high",
+    "floor_percent",
+    "mde_percent",
     "copied_share",
 )
 
@@ -142,40 +215,68 @@ def _our_columns(ours: pd.Series | None) -> dict[str, object]:
     return {name: ours[name] for name in OURS}
 
 
-def _ours(frame: pd.DataFrame, claim: dict[str, object]) -> pd.Series | None:
+def _ours(
+    frame: pd.DataFrame, claim: Mapping[Any, Any], by_point: Mapping[str, pd.DataFrame]
+) -> pd.Series | None:
     """Return our row of the claim's twin point and arm, if the run has it."""
-    name, size = str(claim["table"]), int(str(claim["io_size_bytes"]))
-    arm = published.twin(name, frame).arms.get(str(claim["column"]))
-    point = published.twin_point(frame, name, size)
+    name, column = str(claim["table"]), str(claim["column"])
+    twin = published.twin(name, frame)
+    arm = twin.arms.get(column)
+    size = int(claim["io_size_bytes"])
+    point = published.twin_point(frame, name, size, column)
     found = frame[(frame["point"] == point) & (frame["arm"] == arm)]
     if found.empty or math.isnan(found.iloc[0]["gain_percent"]):
         return None
-    return found.iloc[0]
+    basis = twin.bases.get(column)
+    if basis is None:
+        return found.iloc[0]
+    return _over(found.iloc[0], by_point.get(str(point)), basis)
 
 
-def _judge(
-    claim: dict[str, object], ours: pd.Series | None, frame: pd.DataFrame
+def _over(row: pd.Series, ns: pd.DataFrame | None, basis: str) -> pd.Series | None:
+    """Return a row of `summary` with its effect over another arm than plain send."""
+    if ns is None or not {row["arm"], basis} <= set(ns.columns):
+        return None
+    found = table.against(ns, row["arm"], basis, row["floor_percent"])
+    if found is None:
+        return None
+    row = row.copy()
+    row["n"], row["mde_percent"] = found.gain.n, found.mde_percent
+    for name, center, interval in (
+        ("gain", "gain_percent", found.gain),
+        ("saved", "saved_ns", found.saved),
+    ):
+        row[center] = interval.center
+        row[f"{name}_low"], row[f"{name}_high"] = interval.low, interval.high
+    return row
+
+
+def judge(
+    claim: Mapping[Any, Any], ours: pd.Series | None, twin: published.Twin
 ) -> tuple[str, str]:
-    """Return the verdict on a claim's percent, and one sentence why."""
-    twin = published.twin(str(claim["table"]), frame)
+    """Return the verdict on a claim's percent, and in a sentence or two why.
+
+    Args:
+        claim: a row of `published.claims`.
+        ours: the row of `table.summary` that it is compared with, if there is one.
+        twin: of the claim's table.
+
+    """
     if twin.not_measured:
         return NOT_MEASURED, f"There is {twin.not_measured}."
-    why = twin.not_comparable.get(str(claim["column"]))
-    if why:
-        return NOT_COMPARABLE, _capital(f"{why}{_seen(ours)}.")
+    if str(claim["counterpart"]).startswith(published.NONE):
+        why = str(claim["counterpart"]).removeprefix(published.NONE)
+        return NOT_COMPARABLE, _capital(f"{why}.")
+    if twin.not_comparable:
+        return NOT_COMPARABLE, _capital(f"{twin.not_comparable}{_seen(ours)}.")
     if ours is None:
-        wanted = f"{twin.path}, {twin.protocol.upper()}, {claim['io_size_bytes']} B"
-        if twin.exact:
-            wanted += f", IPv{twin.family}, batch {twin.batch}"
-        return NOT_MEASURED, f"This run has no point with {wanted} and the mode."
-    if twin.path.startswith(("sink", "nic")) and not kept_zerocopy(
-        ours["copied_share"]
-    ):
+        return NOT_MEASURED, f"This run has no point with {_wanted(claim, twin)}."
+    if twin.zerocopy and not kept_zerocopy(ours["copied_share"]):
         return NOT_COMPARABLE, (
             f"The published sends were zerocopy; here "
             f"{table.share_text(ours['copied_share'])} of notifications say copied."
         )
-    said = float(str(claim["published_percent"]))
+    said = float(claim["published_percent"])
     word = verdict(
         said,
         ours["gain_low"],
@@ -184,7 +285,32 @@ def _judge(
         floor=ours["floor_percent"],
         least=TOLERANCE_POINTS,
     )
-    return word, _reason(word, said, ours)
+    return word, f"{_limit(said, ours)}{_reason(word, said, ours)}"
+
+
+def _wanted(claim: Mapping[Any, Any], twin: published.Twin) -> str:
+    """Return what a point must have to be the twin of a claim, in words."""
+    parts = [twin.path, twin.protocol.upper(), f"{claim['io_size_bytes']} B"]
+    if claim["family"] != published.UNSTATED:
+        parts.append(f"IPv{claim['family']}")
+    if claim["batch"] != published.UNSTATED:
+        parts.append(f"batch {claim['batch']}")
+    basis = twin.bases.get(str(claim["column"]))
+    arms = " and ".join(filter(None, (twin.arms[str(claim["column"])], basis)))
+    return f"{', '.join(parts)} and {arms}"
+
+
+def _limit(said: float, ours: pd.Series) -> str:
+    """Return a sentence where an effect is too small to be argued about here."""
+    floor, least = ours["floor_percent"], ours["mde_percent"]
+    known = [limit for limit in (floor, least) if math.isfinite(limit)]
+    if not known or abs(said) >= max(known):
+        return ""
+    what = "this point's noise floor" if abs(said) < floor else "what this point finds"
+    return (
+        f"{table.percent_text(round(said, 1))} is below {what} (floor {floor:.1f}, "
+        f"found nine times in ten: {table.mde_text(least)} points). "
+    )
 
 
 def _seen(ours: pd.Series | None) -> str:
@@ -227,9 +353,9 @@ def _reason(word: str, said: float, ours: pd.Series) -> str:
     )
 
 
-def _judge_ns(claim: dict[str, object], ours: pd.Series | None, word: str) -> str:
+def _judge_ns(claim: Mapping[Any, Any], ours: pd.Series | None, word: str) -> str:
     """Return the verdict on the ns saved; empty where the mail gives no ns."""
-    said = float(str(claim["published_saved_ns"]))
+    said = float(claim["published_saved_ns"])
     if math.isnan(said):
         return ""
     if ours is None or word in (NOT_COMPARABLE, NOT_MEASURED):
@@ -242,6 +368,203 @@ def _judge_ns(claim: dict[str, object], ours: pd.Series | None, word: str) -> st
         floor=0.0,
         least=TOLERANCE_NS,
     )
+
+
+def _copying(run: Run) -> pd.DataFrame:
+    """Return what copying a KiB costs here, by series; see `cost.prices`."""
+    found = cost.prices(run)
+    return found[found["what"] == "copying"] if len(found) else found
+
+
+def _bound(
+    claim: Mapping[Any, Any],
+    ours: pd.Series | None,
+    word: str,
+    prices: pd.DataFrame,
+) -> str:
+    """Return a sentence where a copy here costs less than the mail's saving; or none.
+
+    The cost of a copy is the slope of plain send less that of a registered buffer,
+    times the size: what no zerocopy could save more than.
+    """
+    if ours is None or word in ("", NOT_COMPARABLE, NOT_MEASURED) or prices.empty:
+        return ""
+    said = float(claim["published_saved_ns"])
+    here = prices[
+        (prices["path"] == situations.path_of(ours["path"]))
+        & (prices["situation"] == ours["situation"])
+        & (prices["protocol"] == ours["protocol"])
+        & (prices["family"] == ours["family"])
+        & (prices["batch"] == ours["batch"])
+        & (prices["given"] == ours["given"])
+    ]
+    if here.empty:
+        return ""
+    size = int(claim["io_size_bytes"])
+    low, center, high = (
+        here.iloc[0][name] * size / cost.KIB
+        for name in ("price_low", "price_ns", "price_high")
+    )
+    if said <= high:
+        return ""
+    return (
+        f"By the fitted slopes a copy of {size} B costs {center:.0f} "
+        f"[{low:.0f}, {high:.0f}] ns here, less than the {said:.0f} ns that were saved "
+        "there: what a copy costs cannot save them here."
+    )
+
+
+def sizes(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
+    """Return each published break-even size beside those of the run, if it has any.
+
+    Columns: name, says, said (bytes, as text), path, protocol, family, batch, arm,
+    basis, pays_from (ours in words, with the interval), copied_share, verdict, reason,
+    source. One row per series of the run that a claim fits, one without where none
+    does; see `verdict_on_size`.
+    """
+    found = cost.series(run)
+    rows = []
+    for claim in published.thresholds().to_dict("records"):
+        fits = [one for one in found if _fits(claim, one)]
+        rows += [_size_row(claim, _crossed(claim, one, frame)) for one in fits]
+        if not fits:
+            rows.append(_size_row(claim, None))
+    result = pd.DataFrame(rows)
+    result["copied_share"] = result["copied_share"].astype("Float64")
+    return result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Crossed:
+    """Where a series of the run breaks even, of one arm over another."""
+
+    label: dict[str, Any]
+    kind: str
+    at: float
+    low: float
+    high: float
+    smallest: int
+    largest: int
+    copied_share: Any
+
+    @property
+    def text(self) -> str:
+        """What `cost.break_even_text` says of it."""
+        return cost.break_even_text(
+            {
+                "kind": self.kind,
+                "break_even_bytes": self.at,
+                "bytes_low": self.low,
+                "bytes_high": self.high,
+                "windows": "",
+                "smallest": self.smallest,
+                "largest": self.largest,
+            }
+        )
+
+
+def _fits(claim: Mapping[Any, Any], one: cost.Series) -> bool:
+    point = one.points[0]
+    return (
+        claim["protocol"] in ("any", str(point.protocol))
+        and claim["path"] in ("any", str(point.path))
+        and {claim["arm"], claim["basis"]} <= set(one.arms)
+    )
+
+
+def _crossed(
+    claim: Mapping[Any, Any], one: cost.Series, frame: pd.DataFrame
+) -> _Crossed:
+    arm, basis = (one.arms.index(claim[name]) for name in ("arm", "basis"))
+    if claim["basis"] == BASELINE:
+        saved, drawn = one.saved_ns[:, arm], one.drawn_saved_ns[:, :, arm]
+    else:  # of the medians: pairs are kept against plain send alone
+        saved = one.median_ns[:, basis] - one.median_ns[:, arm]
+        drawn = one.drawn_ns[:, :, basis] - one.drawn_ns[:, :, arm]
+    kind, at = cost.crossing(one.sizes, saved)
+    low = high = math.nan
+    if kind == cost.BETWEEN:
+        least, most = cost.ends(drawn)
+        loses = one.sizes[(most < 0) & (one.sizes < at)]
+        unsure = one.sizes[least <= 0]
+        beyond = one.sizes[one.sizes > max(unsure, default=0.0)]
+        low, high = max(loses, default=0.0), min(beyond, default=math.inf)
+    names = [point.name for point in one.points]
+    mine = frame[frame["point"].isin(names) & (frame["arm"] == claim["arm"])]
+    return _Crossed(
+        label=one.label,
+        kind=kind,
+        at=at,
+        low=low,
+        high=high,
+        smallest=int(one.sizes[0]),
+        largest=int(one.sizes[-1]),
+        copied_share=mine["copied_share"].max(),
+    )
+
+
+def _size_row(claim: Mapping[Any, Any], found: _Crossed | None) -> dict[str, Any]:
+    word, reason = _judge_size(claim, found)
+    label = found.label if found else {}
+    low, high = int(claim["low_bytes"]), int(claim["high_bytes"])
+    return {
+        "name": claim["name"],
+        "says": claim["says"],
+        "said": f"{high} B" if low == high else f"{low} to {high} B",
+        **{
+            name: str(label.get(name, ""))
+            for name in ("path", "situation", "protocol", "family", "batch")
+        },
+        "arm": claim["arm"],
+        "basis": claim["basis"],
+        "pays_from": found.text if found else "-",
+        "copied_share": found.copied_share if found else pd.NA,
+        "verdict": word,
+        "reason": reason,
+        "source": claim["source"],
+    }
+
+
+def size_words(sized: pd.DataFrame) -> list[str]:
+    """Return rows of `sizes` that were compared, a sentence each."""
+    return [
+        f"{row['said']} ({row['says']}): {row['verdict']}, {row['arm']} against "
+        f"{row['basis']} on {row['path']}, {row['protocol'].upper()}/IPv"
+        f"{row['family']}, batch {row['batch']}: {row['pays_from']}. {row['reason']}"
+        for row in sized.to_dict("records")
+    ]
+
+
+def _judge_size(claim: Mapping[Any, Any], found: _Crossed | None) -> tuple[str, str]:
+    if found is None:
+        path = "sink" if claim["path"] == "any" else claim["path"]
+        return NOT_MEASURED, (
+            f"This run has no series of {cost.LEAST_SIZES} sizes with {claim['arm']} "
+            f"and {claim['basis']}"
+            + (f" on {path}." if claim["path"] != "any" else ".")
+        )
+    if not kept_zerocopy(found.copied_share):
+        return NOT_COMPARABLE, (
+            f"{_capital(table.share_text(found.copied_share))} of notifications say "
+            "copied, so no copy is saved at any size."
+        )
+    word = verdict_on_size(
+        claim["low_bytes"],
+        claim["high_bytes"],
+        found.kind,
+        found.low,
+        found.high,
+        smallest=found.smallest,
+        largest=found.largest,
+    )
+    told = {
+        REPRODUCED: f"Within a factor of {SIZE_FACTOR:g}.",
+        DIRECTION_ONLY: "Small sends lose and large ones win in both, but not from "
+        "the same size on.",
+        CONTRADICTED: f"Sizes from {found.smallest} to {found.largest} B were taken.",
+        UNDECIDED: "The sizes measured do not tell.",
+    }
+    return word, told[word]
 
 
 def _capital(text: str) -> str:
@@ -274,12 +597,20 @@ def sentences(run: Run, frame: pd.DataFrame) -> list[str]:
 
 
 def conclusions(run: Run, frame: pd.DataFrame) -> list[str]:
-    """Return the sentences that no table says: both mails, the cause, the shape.
+    """Return the sentences on both mails, the cause and the shape."""
+    rows = compared(frame, run)
+    return [*_selftest(rows), *causes(frame, rows), *_v5(rows, run)]
 
-    They are the ones that a mail opens with, where the tables follow.
+
+def causes(frame: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
+    """Return why veth and sink differ, and how cost grows with size, in words.
+
+    Args:
+        frame: what `table.summary` returned.
+        rows: what `compared` returned.
+
     """
-    rows = compared(frame)
-    return [*_selftest(rows), *_why(frame), *_by_size(frame, rows), *_v5(rows, run)]
+    return [*_why(frame), *_by_size(frame, rows)]
 
 
 def _partial(run: Run) -> Iterator[str]:

@@ -20,7 +20,6 @@ import pandas as pd
 from zclab import options as opts
 from zclab import stats
 from zclab.errors import DataError
-from zclab.explain import published
 from zclab.params import BASELINE, CONTROL, Point, arm_mode
 from zclab.store import Run
 
@@ -519,135 +518,12 @@ def grid(rows: Sequence[tuple[str, ...]], left: tuple[int, ...] = ()) -> str:
     return "\n".join(lines)
 
 
-def v5_points(frame: pd.DataFrame, table_name: str) -> pd.DataFrame:
-    """Return `io_size_bytes` and `point` of each row of a v5-shaped table.
-
-    The rows are those of the published table, `point` being None where the run has
-    no twin, and the run's further sizes that were taken alike; largest first.
-
-    Args:
-        frame: what `summary` returned.
-        table_name: name of a published table.
-
-    """
-    wanted = published.twin(table_name, frame)
-    claims = published.claims()
-    sizes = set(claims.loc[claims["table"] == table_name, "io_size_bytes"])
-    alike = frame[
-        (frame["path"] == wanted.path)
-        & (frame["protocol"] == wanted.protocol)
-        & (frame["family"] == wanted.family)
-        & (frame["batch"] == wanted.batch)
-        & frame["given"].isin(wanted.givens)
-    ]
-    if not wanted.exact:
-        sizes |= set(alike["io_size_bytes"])
-    rows = [
-        (size, published.twin_point(frame, table_name, size))
-        for size in sorted(sizes, reverse=True)
-    ]
-    return pd.DataFrame(rows, columns=["io_size_bytes", "point"])
-
-
-def v5_shaped(run: Run, table_name: str) -> str:
-    """Return a published table's shape with our numbers, and its own percent beside.
-
-    ASCII, at most 72 columns, rates in requests/s (MiB/s for the selftest's table).
-    A cell that the run has no number for is a dash.
-
-    Raises:
-        InputError: there is no such published table.
-
-    """
-    return shaped(summary(run), table_name)
-
-
-def shaped(frame: pd.DataFrame, table_name: str) -> str:
-    """Return what `v5_shaped` does, from what `summary` returned."""
-    if table_name == "feb2025-selftest":
-        return _selftest_shaped(frame, table_name)
-    claims = published.claims()
-    claims = claims[claims["table"] == table_name].set_index(
-        ["io_size_bytes", "column"]
-    )
-    wanted = published.twin(table_name, frame)
-    ((column, arm),) = wanted.arms.items()
-    rows = [("IO size", wanted.baseline, f"{column}, 95% interval", "copied", "v5")]
-    for _, (size, point) in v5_points(frame, table_name).iterrows():
-        known = (size, column) in claims.index
-        said = claims.loc[(size, column), "published_percent"] if known else math.nan
-        base, mine = _arm(frame, point, str(BASELINE)), _arm(frame, point, arm)
-        rows.append(
-            (
-                str(size),
-                "-" if base is None else _rate(base["requests_per_s"]),
-                "-" if mine is None else _rate_text(mine, base),
-                "-" if mine is None else share_text(mine["copied_share"]),
-                percent_text(said),
-            )
-        )
-    return grid(rows)
-
-
-def _rate(requests_per_s: float) -> str:
-    """Return a rate in as many digits as the median of one run is worth."""
-    return f"{requests_per_s / 1000:.0f}k"
-
-
-def _paired_rate(row: pd.Series, base: pd.Series | None) -> float:
-    """Return the baseline's rate times the paired gain.
-
-    A median of the arm's own rates would not be paired, and its quotient with the
-    baseline's would be another number than the gain printed beside it.
-    """
-    if base is None or math.isnan(row["gain_percent"]):
-        return float(row["requests_per_s"])
-    return float(base["requests_per_s"] * (1 + row["gain_percent"] / 100))
-
-
-def _rate_text(row: pd.Series, base: pd.Series | None) -> str:
-    gain, _, interval = gain_text(row).partition(" ")
-    rate = _rate(_paired_rate(row, base))
-    return f"{rate} {f'({gain})':>8} {interval:>14}"
-
-
 def percent_text(value: float) -> str:
     """Return a published percent in its own precision, or a dash."""
     if math.isnan(value):
         return "-"
     digits = 0 if float(value).is_integer() else 1
     return f"{signed(value, digits)}%"
-
-
-def _arm(frame: pd.DataFrame, point: str | None, arm: str) -> pd.Series | None:
-    found = frame[(frame["point"] == point) & (frame["arm"] == arm)]
-    return None if found.empty else found.iloc[0]
-
-
-def _selftest_shaped(frame: pd.DataFrame, table_name: str) -> str:
-    wanted = published.twin(table_name)
-    claims = published.claims()
-    claims = claims[claims["table"] == table_name]
-    size = int(claims["io_size_bytes"].iloc[0])
-    point = published.twin_point(frame, table_name, size)
-    said = dict(zip(claims["column"], claims["published_percent"], strict=True))
-    columns = {wanted.baseline: str(BASELINE), **wanted.arms}
-    header = ("mode", "MiB/s", f"gain over {wanted.baseline}, 95% interval")
-    rows = [(*header, "copied", "Feb 2025")]
-    base = _arm(frame, point, str(BASELINE))
-    for column, arm in columns.items():
-        mine = _arm(frame, point, arm)
-        zc = column in said
-        rows.append(
-            (
-                column,
-                "-" if mine is None else f"{_paired_rate(mine, base) * size / MIB:.0f}",
-                gain_text(mine) if mine is not None and zc else "-" if zc else "",
-                "" if mine is None or not zc else share_text(mine["copied_share"]),
-                percent_text(said[column]) if zc else "",
-            )
-        )
-    return grid(rows, left=(0,))
 
 
 def gains(rows: pd.DataFrame) -> str:

@@ -132,11 +132,14 @@ def _looked_at(
     assert plan.stop
     short = replace(plan, points=points, blocks=plan.stop.least, stop=None)
     with tempfile.TemporaryDirectory() as folder:
-        taken = sweep.take(short, out=FilePath(folder), progress=look, target=target)
-        run = store.load(taken)
+        run = store.load(
+            sweep.take(short, out=FilePath(folder), progress=look, target=target)
+        )
+    taken = set(run.samples["point"])  # what a lenient plan was refused is not there
     return {
         point.name: (LOOKED_AT, run.samples[run.samples["point"] == point.name])
         for point in points
+        if point.name in taken
     }
 
 

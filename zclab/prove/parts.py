@@ -11,6 +11,7 @@ from zclab.prove import (
     kills,
     power,
     precision,
+    rule,
     scale,
     seal,
     situations,
@@ -57,6 +58,11 @@ PARTS: dict[str, Part] = {
     "verdicts": Part(
         says="planted effects from -5 to 5 % against the words that they get",
         run=verdicts.run,
+        seconds=12,
+    ),
+    "rule": Part(
+        says="the rule for published rows: classes of planted truths against verdicts",
+        run=rule.run,
         seconds=12,
     ),
     "control": Part(

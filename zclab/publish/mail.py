@@ -25,10 +25,14 @@ from zclab.explain import (
     capture,
     claims,
     joined,
+    ladder,
     onset,
+    opening,
     prediction,
     published,
+    rung,
     table,
+    v5,
 )
 from zclab.explain.facts import lookup
 from zclab.params import BASELINE, CONTROL, TABLE_MODES, Plan
@@ -63,24 +67,28 @@ def render(run: Run, report_id: str) -> str:
     if synthetic(run):
         raise InputError(no_mail(report_id))
     frame = table.summary(run)
+    compared = claims.compared(frame, run)
     sections = [
         HEADERS,
         *_partial(run),
         summary(frame),
+        _bullets(opening.sentences(run, frame, compared)),
         _words(run),
+        *_claims(run, frame, compared),
         _bullets(
             [
-                *claims.conclusions(run, frame),
+                *claims.causes(frame, compared),
                 *claims.equivalents(frame),
                 *claims.as_a_whole(frame),
             ]
         ),
         *_unforeseen(run, frame),
         _system(run),
-        *_tables(frame),
+        *_tables(_tabled(run, frame)),
+        *_ladder(run, frame),
         *_limits(run),
         *_warnings(run, frame),
-        [NOT_SHOWN, *_bullets(_not_shown(run, frame))],
+        [NOT_SHOWN, *_bullets(_not_shown(run, frame, compared))],
         _reproduce(run, report_id),
     ]
     return "\n\n".join(_ascii("\n".join(lines)) for lines in sections) + "\n"
@@ -373,21 +381,40 @@ def _version(run: Run) -> str:
     return str(lookup(run.host, "software", "zclab") or "")
 
 
-def _tables(frame: pd.DataFrame) -> Iterator[list[str]]:
-    """Yield caption and table, alternating: v5-shaped ones, then every point."""
-    for name, title in (
-        ("v5-dummy", "Against v5's dummy table, requests/s"),
-        ("v5-nic", "Against v5's NIC table, requests/s"),
-        ("feb2025-selftest", "Against the February 2025 selftest, MiB/s"),
-        ("v5-tcp-localhost", "Beside v5's TCP on localhost, requests/s"),
-    ):
-        names = set(table.v5_points(frame, name)["point"].dropna())
-        rows = frame[frame["point"].isin(names)]
+def _claims(
+    run: Run, frame: pd.DataFrame, compared: pd.DataFrame
+) -> Iterator[list[str]]:
+    """Yield each published table with ours beneath, and the verdict on each row.
+
+    Tables that the run has nothing of are under what is not shown.
+    """
+    prices = v5.notification(run)
+    for name in v5.NAMES:
+        points = set(v5.points(frame, name)["point"].dropna())
+        rows = frame[frame["point"].isin(points)]
         arms = published.twin(name, frame).arms
         if not rows["arm"].isin(set(arms.values())).any():
             continue
-        yield _caption(title, rows, _names(name, rows) + _caveat(name, rows))
-        yield table.shaped(frame, name).splitlines()
+        title = f"{published.twin(name).title}, {_UNITS.get(name, 'requests/s')}"
+        yield _caption(title, rows, _names(name, rows) + _caveat(name, frame, rows))
+        text = v5.shaped(frame, name, prices)
+        yield text.splitlines()
+        yield _bullets(v5.verdicts(compared, name))
+    older = compared[~compared["table"].isin(v5.NAMES) & (compared["point"] != "")]
+    for name in dict.fromkeys(older["table"]):
+        said = v5.verdicts(older, str(name))
+        yield [f"{published.twin(str(name)).title}:", *_bullets(said)]
+    sized = claims.sizes(run, frame)
+    sized = sized[sized["pays_from"] != "-"]
+    if len(sized):
+        yield ["From what size on zerocopy pays:", *_bullets(claims.size_words(sized))]
+
+
+_UNITS = {v5.SELFTEST: "MB/s then and MiB/s here", v5.TCP: "MB/s then and MiB/s here"}
+
+
+def _tables(frame: pd.DataFrame) -> Iterator[list[str]]:
+    """Yield caption and table, alternating, of every point."""
     keys = ["path", "protocol", "family", "batch", "given"]
     for _, rows in frame.groupby(keys, sort=False):
         if not set(rows["arm"]) <= {*TABLE_MODES, CONTROL}:
@@ -406,6 +433,32 @@ def _tables(frame: pd.DataFrame) -> Iterator[list[str]]:
         title = "Every size: gain over send in percent, A/A noise floor in points"
         yield _caption(title, rows, told)
         yield table.gains(rows).splitlines()
+
+
+def _tabled(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that have tables of their own: rungs are in the ladder's."""
+    if not ladder.taken(run):
+        return frame
+    return frame[~frame["point"].isin(ladder.rung_points(run))]
+
+
+def _ladder(run: Run, frame: pd.DataFrame) -> Iterator[list[str]]:
+    """Yield what one factor at a time does: a table per case, then sentences."""
+    if not ladder.taken(run):
+        return
+    found = ladder.rungs(run, frame)
+    for case, text in ladder.text(run, frame).items():
+        point, mine = rung.CASES[case], found[found["case"] == case]
+        n = dict.fromkeys((str(mine["n"].min()), str(mine["n"].max())))
+        yield _wrap(
+            f"One factor at a time from the case of {case}: path {point.path}, "
+            f"{point.protocol.upper()}/IPv{point.family}, {point.io_size_bytes} B, "
+            f"batch {point.batch}, n={' to '.join(n)} blocks. Points of gain after the "
+            "change less those before, [95% interval]; copied before > after. The last "
+            "column of registered: over unregistered. Rungs: zclab plans why."
+        )
+        yield text.splitlines()
+    yield ["The ladder:", *_bullets(ladder.words(run, frame))]
 
 
 def _limits(run: Run) -> Iterator[list[str]]:
@@ -448,24 +501,32 @@ def _names(name: str, rows: pd.DataFrame) -> str:
     pairs = {twin.baseline: str(BASELINE), **twin.arms}
     said = ", ".join(f"{word} = {arm}" for word, arm in pairs.items() if word != arm)
     return (
-        f"Here {said}. Rates are the baseline's median and that times the gain; "
-        "copied: share of the notifications that say so."
+        f"Here {said}. Rates are the baseline's median and that times the gain, and "
+        "not to be compared across hosts; copied: share of the notifications that say "
+        "so."
     )
 
 
-def _caveat(name: str, rows: pd.DataFrame) -> str:
+def _caveat(name: str, frame: pd.DataFrame, rows: pd.DataFrame) -> str:
     """Return what keeps a table from being compared, or must be known to do so."""
-    if name != "v5-tcp-localhost":
+    if name in ("v5-dummy", "v5-nic"):
+        return f" {v5.ESTIMATED}"
+    if name != v5.TCP:
         return ""
-    if published.twin(name, rows).path != "lo":
-        return (
-            " No receiver: the device drops the data, and a responder acknowledges the "
-            "headers that it saw (docs/tcp-sink.md). v5's kernel was patched to allow "
-            f"zerocopy on localhost; its percent are computed.{_noted(rows)}"
-        )
+    unit = " v5's unit is its author's, in an earlier mail; its percent are computed."
+    lo = (
+        " v5's kernel was patched to allow zerocopy on loopback, this one "
+        "copies there: lo is not comparable."
+    )
+    if published.twin(name, rows).path == "lo":
+        return f"{lo}{unit}"
+    beside = (
+        lo if ((frame["path"] == "lo") & (frame["protocol"] == "tcp")).any() else ""
+    )
     return (
-        " v5's kernel was patched to allow zerocopy here, this one copies: not "
-        "comparable. v5's percent are computed, the mail prints none."
+        " It stands in for v5's patched kernel: no receiver, the device drops the "
+        "data, and a responder acknowledges the headers that it saw (docs/tcp-sink.md)."
+        f"{beside}{unit}{_noted(rows)}"
     )
 
 
@@ -521,23 +582,22 @@ def few(names: list[str], most: int = 3) -> str:
     return ", ".join(names[: most - 1] if more else names) + more
 
 
-def _not_shown(run: Run, frame: pd.DataFrame) -> Iterator[str]:
+def _not_shown(run: Run, frame: pd.DataFrame, compared: pd.DataFrame) -> Iterator[str]:
     """Yield what a reader may miss, computed from what the run lacks."""
-    rows = claims.compared(frame)
     paths = set(frame["path"])
+    for name in published.TWINS:
+        mine = compared[compared["table"] == name]
+        if (mine["point"] != "").any() and name in v5.NAMES:
+            continue  # its verdicts say what is missing
+        title = published.twin(name).title
+        said = v5.verdicts(compared[compared["point"] == ""], name)
+        if name in published.CORE:
+            yield from (f"{title}: {text}" for text in said)
+        elif said:
+            words = ", ".join(dict.fromkeys(mine.loc[mine["point"] == "", "verdict"]))
+            yield f"{title}: {words}; the page has each row and its command."
     if "nic" not in paths:
-        yield f"v5's NIC table: {published.NO_NIC}, nor its remark on TCP over one."
-    yield f"v5's zc column: {published.NO_TWIN}."
-    tcp = rows[rows["table"] == "v5-tcp-localhost"]
-    yield f"v5's TCP on localhost as a verdict: {_lower(tcp.iloc[0]['reason'])}"
-    for name in ("v5-dummy", "feb2025-selftest"):
-        missing = rows[
-            (rows["table"] == name) & (rows["verdict"] == claims.NOT_MEASURED)
-        ]
-        if not missing.empty:
-            cells = missing["io_size_bytes"].astype(str) + " B " + missing["column"]
-            title = published.twin(name).title
-            yield f"From {title}: {', '.join(cells)}; not measured."
+        yield "v5's remark on TCP over a NIC, 5-10% worse at 1200 B: no NIC path here."
     absent = [path for path in ("sink", "veth", "lo") if path not in set(frame["path"])]
     if absent:
         yield f"The paths {', '.join(absent)}: not in this run."

@@ -1,0 +1,182 @@
+"""The published tables in their own shape, with ours beneath."""
+
+import re
+from pathlib import Path as Folder
+
+import pandas as pd
+import pytest
+import samples
+
+from zclab import store
+from zclab.errors import InputError
+from zclab.explain import claims, published, table, v5
+from zclab.options import parse
+from zclab.params import Path, Point, Protocol
+
+DUMMY = """\
+IO size |      |  non-zc |             zc |   zc + flush, 95% interval
+   8000 |   v5 | 1299916 | 2396600 (+84%) |             2224219 (+71%)
+        | here |       - |              - |                          -
+   4000 |   v5 | 1869230 | 2344146 (+25%) |             2170069 (+16%)
+        | here |       - |              - |                          -
+   1200 |   v5 | 2071617 | 2361960 (+14%) |              2203052 (+6%)
+        | here |    613k |              - | 858k +40.0% [+40.0, +40.0]
+    600 |   v5 | 2106794 | 2381527 (+13%) |              2195295 (+4%)
+        | here |       - |              - |                          -"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> store.Run:
+    """Return a run with a twin of every core table but the NIC's."""
+    tcp = tuple(
+        Point(
+            path=Path.SINK,
+            protocol=Protocol.TCP,
+            family=4,
+            io_size_bytes=size,
+            batch=8,
+            situation="answered",
+            given=parse("reorder=on"),
+        )
+        for size in (1200, 4096)
+    )
+    return samples.make(
+        tmp_path_factory.mktemp("runs"), plan_points=samples.points() + tcp
+    )
+
+
+@pytest.fixture(scope="module")
+def frame(run: store.Run) -> pd.DataFrame:
+    """Return the summary of it."""
+    return table.summary(run)
+
+
+def test_the_dummy_table_is_the_mails(tmp_path: Folder) -> None:
+    """Golden text: its rows as printed, ours beneath, dashes where we lack."""
+    run = samples.make(
+        tmp_path, plan_points=samples.points()[1:2], planned=9, noise=1e-9
+    )
+    run.samples["ns_per_request"] = 1632.0
+    run.samples.loc[run.samples["arm"] == "send_zc_fixed", "ns_per_request"] = (
+        1632.0 / 1.4
+    )
+    text = v5.shaped(table.summary(run), "v5-dummy", v5.notification(run))
+
+    assert text == DUMMY
+
+
+@pytest.mark.parametrize("name", v5.NAMES)
+def test_every_table_fits_a_mail(frame: pd.DataFrame, name: str) -> None:
+    """Each is ASCII, at most 72 columns, and has the same columns in each line."""
+    lines = v5.shaped(frame, name).splitlines()
+
+    assert all(line.isascii() and len(line) <= 72 for line in lines)
+    assert len({line.count("|") for line in lines}) == 1
+
+
+@pytest.mark.parametrize("name", v5.NAMES)
+def test_every_printed_cell_is_there(frame: pd.DataFrame, name: str) -> None:
+    """Nothing of the mail's table is left out or rounded."""
+    text = v5.shaped(frame, name)
+    cells = published.cells()
+    for cell in cells[cells["table"] == name].itertuples():
+        assert re.search(rf"\b{cell.value:.0f}\b", text), cell
+
+
+def test_extreme_numbers_still_fit(tmp_path: Folder) -> None:
+    """Millions of requests a second and gains over 100 % keep to 72 columns."""
+    run = samples.make(
+        tmp_path, planned=8, gain=lambda p, arm: 400.0 if "zc" in arm else 0.0
+    )
+    run.samples["ns_per_request"] /= 4
+    rows, prices = table.summary(run), v5.notification(run)
+    for name in v5.NAMES:
+        assert max(map(len, v5.shaped(rows, name, prices).splitlines())) <= 72
+
+
+def test_what_zc_would_be_is_marked_as_no_measurement(
+    run: store.Run, frame: pd.DataFrame
+) -> None:
+    """It is zc + flush less the notification, and never has an interval or verdict."""
+    prices = v5.notification(run)
+    line = v5.shaped(frame, "v5-dummy", prices).splitlines()[2]
+    cell = line.split("|")[3].strip()
+    rows = claims.compared(frame, run).set_index("claim")
+
+    assert re.fullmatch(r"~\d+k \([-+]\d+%\)", cell)
+    assert rows.loc["v5-dummy/8000/zc", "verdict"] == claims.NOT_COMPARABLE
+    plain, flush = (
+        float(
+            frame[(frame["io_size_bytes"] == 8000) & (frame["arm"] == arm)][name].iloc[
+                0
+            ]
+        )
+        for arm, name in (("send", "ns_per_request"), ("send_zc_fixed", "saved_ns"))
+    )
+    here = prices[(prices["path"] == "sink") & (prices["protocol"] == "udp")]
+    ns = plain - flush - float(here["price_ns"].iloc[0])
+    assert int(cell[1:].partition("k")[0]) == round(1e6 / ns)
+
+
+def test_tcp_over_the_sink_stands_above_loopback(frame: pd.DataFrame) -> None:
+    """Both are beneath v5's row, each with its copied share."""
+    lines = v5.shaped(frame, "v5-tcp-localhost").splitlines()
+    labels = [line.split("|")[1].strip() for line in lines]
+
+    assert labels == ["", "v5", "sink", "lo", "v5", "sink", "lo"]
+    assert lines[2].endswith("0%")
+    assert lines[3].endswith("100%")
+
+
+def test_tcp_over_the_sink_is_compared_and_loopback_is_not(
+    run: store.Run, tmp_path: Folder
+) -> None:
+    """The row has a verdict by the sink; without it, the reason and the share."""
+    row = claims.compare(run).set_index("claim").loc["v5-tcp-localhost/4096/zc"]
+    without = samples.make(tmp_path, planned=8)
+    other = claims.compare(without).set_index("claim").loc["v5-tcp-localhost/4096/zc"]
+
+    assert row["verdict"] == claims.REPRODUCED
+    assert row["point"].startswith("sink+answered")
+    assert other["verdict"] == claims.NOT_COMPARABLE
+    assert "every notification says copied" in other["reason"]
+
+
+def test_the_selftests_ratios_stand_beside_ours(frame: pd.DataFrame) -> None:
+    """0.705, 0.751 and 0.758 of plain send then; planted 0.71, 0.75 and 0.8 here."""
+    lines = v5.shaped(frame, "feb2025-selftest").splitlines()
+    cells = [[cell.strip() for cell in line.split("|")] for line in lines]
+
+    assert [row[2] for row in cells[1:]] == ["1.000", "0.705", "0.751", "0.758"]
+    ours = [float(row[4].partition(" ")[0]) for row in cells[1:]]
+    assert ours == pytest.approx([1, 0.71, 0.75, 0.80], abs=0.01)
+
+
+def test_verdicts_name_what_was_not_measured_and_how_to(
+    run: store.Run, frame: pd.DataFrame
+) -> None:
+    """The NIC's rows share a sentence with the command; it parses as zclab's."""
+    found = claims.compared(frame, run)
+    (text,) = v5.verdicts(found, "v5-nic")
+
+    assert "not measured" in text
+    assert "--path nic --dev DEV --dst DST" in text
+    assert "--sizes 4000,1500,1000,600" in text
+    judged = v5.verdicts(found, "v5-dummy")
+    assert sum("% then" in text and "n=" in text for text in judged) == 4
+
+
+def test_commands_are_of_the_rows_own_conditions() -> None:
+    """Family and batch are those that a mail states; modes have the row's baseline."""
+    command = published.command("rfc2-dummy", [4096], "io_uring -n1 -f")
+    other = published.command("rfc1-dummy", [65435], "msg_zerocopy -z")
+
+    assert "--family 4 --sizes 4096" in command
+    assert command.endswith("--modes send,send_zc_fixed --batch 1")
+    assert "--modes send,send_sync,msg_zerocopy" in other
+
+
+def test_an_unknown_table_is_refused_with_the_known_ones(frame: pd.DataFrame) -> None:
+    """The message lists the tables there are."""
+    with pytest.raises(InputError, match="v5-dummy, v5-nic"):
+        v5.shaped(frame, "v6")
