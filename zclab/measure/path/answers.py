@@ -48,6 +48,10 @@ class Answers:
             die_with_parent=namespace.die_with_parent,
         )
 
+    def shrink(self, buffer_bytes: int) -> None:
+        """Give the log's socket a small buffer, so that it overruns: for tests."""
+        self.log.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
+
     def facts(self) -> dict[str, Any]:
         """Return what bears on how TCP is answered."""
         buffer = self.log.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
