@@ -837,7 +837,9 @@ static int respond_loop(struct responder *r)
 			tell_usage(r->inbox);
 			told_ns = r->now_ns;
 		}
-		if (count == -EAGAIN && r->now_ns - busy_ns >= r->reply->spin_ns) {
+		/* Nobody is woken up in time for an ACK that is due that soon. */
+		if (count == -EAGAIN && r->now_ns - busy_ns >= r->reply->spin_ns &&
+		    soonest - r->now_ns > r->reply->spin_ns) {
 			tell_usage(r->inbox);
 			sleep_until(r, soonest);
 		}
