@@ -11,6 +11,7 @@ from typing import Any
 from pyroute2.netlink.exceptions import NetlinkError
 
 from zclab import options as opts
+from zclab import situation as situations
 from zclab.errors import (
     CapabilityError,
     InputError,
@@ -128,10 +129,10 @@ class Station:
         reply: Reply | None = None,
     ) -> None:
         self.plan = plan
-        self.reply = reply or Reply()
         self.cpus = cpus
         self.target = target
         self.points = tuple(point for point in plan.points if point.place == place)
+        self.reply = reply or _reply(self.points[0].situation)
         self.route = _up(self.points, target)
         self._memlock_bytes = pinnable_bytes(plan)
         self.report_usage = plan.report_usage and probe.support().report_usage
@@ -426,6 +427,8 @@ class Station:
         except SendError:
             if isinstance(self.receiver, RemoteReceiver):
                 self.receiver.usage()
+            if self.responder:
+                self.responder.check()
             raise
 
     def _softirq_ns(self) -> tuple[int, ...]:
@@ -580,6 +583,17 @@ class Station:
             close()
         if self.receiver:
             self.receiver.close()
+
+
+def _reply(situation: str) -> Reply:
+    """Return how TCP is answered in a situation."""
+    words = situations.facts(situation)
+    found = Reply()
+    if "ack-every" in words:
+        found = replace(found, ack_every=int(words["ack-every"]))
+    if "ack-delay" in words:
+        found = replace(found, ack_delay_ns=int(words["ack-delay"]) * 1000)
+    return found
 
 
 def _witness(arm: Arm) -> Arm:
