@@ -4,7 +4,7 @@ import os
 import resource
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -63,6 +63,7 @@ class Arm:
     indices: range  # of its receiving sockets
     send: Callable[..., Counts] | None = None
     witness: Callable[..., Counts] | None = None
+    warm: bool = False
     shape: Shape | None = None
 
     @property
@@ -308,8 +309,9 @@ class Station:
             peer = self.receiver.facts()
             receiver = {"receiver": "peer", "receiver_cpu": None, "peer": peer}
         if self.responder:
+            assert self.route.answers
             receiver["receiver"] = "responder"
-            receiver["reply"] = asdict(self.reply)
+            receiver |= self.route.answers.facts(self.reply)
         return {
             **self.route.facts,
             **receiver,
@@ -416,7 +418,7 @@ class Station:
             "packet_taps": self.route.packet_taps(),
             **device,
             **stalls,
-            **self._bear_witness(arm),
+            **self._bear_witness(arm, block),
         }
 
     def _send(self, arm: Arm, slice_ns: int) -> Counts:
@@ -481,15 +483,17 @@ class Station:
             and arm.options.report_usage
         )
 
-    def _bear_witness(self, arm: Arm) -> dict[str, int | None]:
+    def _bear_witness(self, arm: Arm, block: int) -> dict[str, int | None]:
         """Send a few requests that share no skb, once; return how many were copied.
 
         Several requests in one skb are chained, and only the chain's head learns
         that it was sent without a copy (io_link_skb, io_tx_ubuf_complete in
         io_uring/notif.c; Linux 6.10): the flag then marks the others as copied. With
         MSG_EOR each request has an skb of its own, and the flag means what it says.
+        The first block is none of the run's, but there to warm up.
         """
-        if arm.witness is None:
+        warm, arm.warm = arm.warm, arm.warm or block >= 0
+        if arm.witness is None or not warm or block < 0:
             return {"witness_notifications": None, "witness_copied": None}
         drops, before = self._drops(arm), self._tally(arm)
         counts = arm.witness(
