@@ -529,7 +529,13 @@ def _not_shown(run: Run, frame: pd.DataFrame) -> Iterator[str]:
         yield f"v5's NIC table: {published.NO_NIC}, nor its remark on TCP over one."
     yield f"v5's zc column: {published.NO_TWIN}."
     tcp = rows[rows["table"] == "v5-tcp-localhost"]
-    yield f"v5's TCP on localhost as a verdict: {_lower(tcp.iloc[0]['reason'])}"
+    if tcp.iloc[0]["verdict"] in (claims.NOT_COMPARABLE, claims.NOT_MEASURED):
+        yield f"v5's TCP on localhost as a verdict: {_lower(tcp.iloc[0]['reason'])}"
+    if frame["situation"].map(lambda one: ANSWERED in situations.facts(one)).any():
+        yield (
+            "TCP with a receiver: the data is dropped and acknowledged unread, by a "
+            "process on another CPU (docs/tcp-sink.md)."
+        )
     for name in ("v5-dummy", "feb2025-selftest"):
         missing = rows[
             (rows["table"] == name) & (rows["verdict"] == claims.NOT_MEASURED)
