@@ -7,7 +7,7 @@ import typer
 from zclab.cli.app import app
 
 
-@app.command(epilog="Example: zclab measure --profile tcp && zclab finding latest")
+@app.command(epilog="Example: zclab finding latest")
 def finding(
     run: Annotated[
         str,
