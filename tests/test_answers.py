@@ -18,6 +18,7 @@ from zclab import schema, store
 from zclab.errors import CapabilityError, InputError
 from zclab.measure import sweep, trial
 from zclab.params import Path, Plan, Point, Protocol, grid
+from zclab.prove import accounts, logrule
 from zclab.uring.responder import Replies, Reply
 
 pytestmark = needs_uring
@@ -423,3 +424,27 @@ def test_new_columns_are_known():
     for name in ("witness_notifications", "tcp_timeouts", "responder_gaps"):
         assert schema.STORED[name].nullable
         assert schema.STORED[name].since == 4
+
+
+def test_the_proof_of_accounts_holds():
+    """`zclab prove accounts` finds every byte, in little as in much."""
+    try:
+        found = accounts.run(total_bytes=1 << 26, connections=10)
+    except CapabilityError as error:
+        pytest.skip(str(error))
+
+    assert found.holds, list(found.lines())
+    assert len(found.findings) == 9
+
+
+def test_the_proof_of_the_rule_has_its_control():
+    """`zclab prove logrule` tells the rule's cost beside that of no difference."""
+    try:
+        found = logrule.run(blocks=6)
+    except CapabilityError as error:
+        pytest.skip(str(error))
+
+    claims = [one.claim for one in found.findings]
+    assert len(claims) == 2 * len(logrule.SIZES) * len(logrule.ARMS)
+    assert sum("no rule beside no rule" in one for one in claims) == len(claims) / 2
+    assert all(one.n == "6 blocks" and one.interval for one in found.findings)

@@ -197,7 +197,7 @@ def _stall_warnings(
     told = (
         f"gain {signed(found.gain.center)}% [{signed(found.gain.low)}, "
         f"{signed(found.gain.high)}] without them"
-        if found and math.isfinite(found.gain.low)
+        if found and math.isfinite(found.gain.high)
         else "too few are without"
     )
     yield f"{len(stalled)} of {len(ns)} blocks had a TCP timeout; {told}"
