@@ -17,6 +17,7 @@ from tests.live import in_namespaces, needs_uring
 from zclab import schema, store
 from zclab.errors import CapabilityError, InputError, MeasureError
 from zclab.measure import sweep, trial
+from zclab.options import parse
 from zclab.params import Path, Plan, Point, Protocol, grid
 from zclab.prove import accounts, logrule
 from zclab.uring.responder import Replies, Reply
@@ -196,8 +197,9 @@ def run(tmp_path_factory):
     """Return a run of TCP over the sink: sizes, families, batches, in one place."""
     points = (
         *_points(sizes=(1200, 65536), batch=1),
-        *_points(sizes=(4096,), batch=8, given=(("reorder", True),)),
+        *_points(sizes=(4096,), batch=8, given=parse("reorder=on")),
         *_points(sizes=(4096,), batch=1, family=6),
+        *_points(sizes=(4096,), batch=1, given=parse("flows=2:threads=2")),
     )
     plan = Plan(profile="test", points=points, seed=3, blocks=6, slice_ns=3_000_000)
     try:
@@ -301,6 +303,7 @@ import json, os, sys
 from zclab.errors import ZclabError
 from zclab.measure import namespace
 from zclab.measure.station import Station
+from zclab.options import parse
 from zclab.params import Path, Plan, Protocol, grid
 namespace.die_with_parent(os.getppid())
 namespace.enter()

@@ -483,6 +483,8 @@ def _effects(frame: pd.DataFrame, name: str, prefix: str, digits: int) -> list[s
         ladder.effect_text(row, name, prefix, digits)
         for row in frame.to_dict("records")
     ]
+
+
 def answered(run: Run) -> pd.DataFrame:
     """Return how TCP over the sink went: what was copied, sent again, and how answered.
 

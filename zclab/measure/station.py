@@ -243,6 +243,16 @@ class Station:
                 )
                 self._closers.append(team.close)
                 arm.send = team.slice
+                if self._wants_witness(arm):
+                    self._open_witness(ring_setup, arm)
+
+    def _open_witness(self, ring_setup: RingSetup, arm: Arm) -> None:
+        """Make a sender for a team's witness, as its rings belong to its threads."""
+        flows = arm.flows[: arm.options.flows]
+        sockets = [flow.sending.fileno() for flow in flows]
+        ring = Ring(sockets, _holding(ring_setup, [arm]))
+        self._closers.append(ring.close)
+        arm.witness = self._sender(ring, 0, _witness(arm), flows, 0).slice
 
     def _shape(self, arm: Arm) -> Shape:
         return Shape(
