@@ -497,7 +497,7 @@ def flag_note(rows: pd.DataFrame) -> str:
     with an skb of its own.
     """
     mine = rows[rows["witnesses"] > 0]
-    if mine.empty:
+    if not (mine["flagged_share"] - mine["copied_share"] > ZEROCOPY_BELOW).any():
         return ""
     return (
         "Copied is by witness: of requests with MSG_EOR beside the timed slices, as "
