@@ -23,12 +23,14 @@ class Word:
         values: what it may be set to; empty for a word that stands alone; `N` stands
             for a whole number.
         paths: the paths on which it makes sense.
+        bounds: the least and the most that N may be, and their unit.
         says: what it does.
 
     """
 
     values: tuple[str, ...] = ()
     paths: tuple[str, ...] = ("sink", "veth", "lo")
+    bounds: tuple[int, int, str] = (0, 0, "")
     says: str
 
     def spellings(self, name: str) -> tuple[str, ...]:
@@ -52,6 +54,19 @@ WORDS: Mapping[str, Word] = {
         says="a rule logs the headers of what is sent, and a responder plays the "
         "receiver's side of TCP from them; tcp over the sink always has it",
     ),
+    "ack-every": Word(
+        values=("N",),
+        paths=("sink",),
+        bounds=(1, 1024, ""),
+        says="the responder acknowledges after so many segments at the latest (64)",
+    ),
+    "ack-delay": Word(
+        values=("N",),
+        paths=("sink",),
+        bounds=(0, 100_000, " us"),
+        says="and so many microseconds after the first of them (20); 0 for as soon as "
+        "no other is there",
+    ),
     "own-address": Word(
         paths=("sink",),
         says="the destination is the device's own address: the packets go over lo to "
@@ -63,6 +78,7 @@ WORDS: Mapping[str, Word] = {
     ),
     "mtu": Word(
         values=("N",),
+        bounds=(MTU_LEAST[4], MTU_MOST, " bytes"),
         says="the device has this MTU: larger datagrams are fragmented",
     ),
     "sg": Word(values=("off",), says="the device has no scatter-gather"),
@@ -105,10 +121,11 @@ def _value(name: str, value: str) -> str:
         if not (value.isascii() and value.isdigit()):
             raise InputError(f"situation {name}={value} is not a whole number")
         number = int(value)
-        if not MTU_LEAST[4] <= number <= MTU_MOST:
+        least, most, unit = WORDS[name].bounds
+        if not least <= number <= most:
             raise InputError(
-                f"situation {name}={number} is out of range; use {MTU_LEAST[4]} to "
-                f"{MTU_MOST} bytes"
+                f"situation {name}={number} is out of range; use {least} to "
+                f"{most}{unit}"
             )
         return str(number)
     if known and value not in known:
@@ -158,6 +175,9 @@ def check(text: str, *, path: str, protocol: str, family: int) -> None:
         "out": "own-address" in words and bool(useless),
         "nobody answers for own-address: it has a live receiver; leave one out": (
             {"own-address", ANSWERED} <= words.keys()
+        ),
+        "nobody acknowledges without answered": (
+            bool({"ack-every", "ack-delay"} & words.keys()) and ANSWERED not in words
         ),
     }
     for why, is_so in wrong.items():

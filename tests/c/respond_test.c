@@ -241,6 +241,10 @@ static void test_a_gap_is_not_acknowledged(void)
 	CHECK_EQ(o.answers[4].range[0].to, ISN + 5001);
 	CHECK_EQ(o.answers[5].acknowledged, ISN + 5001);
 	CHECK_EQ(o.answers[5].sacked, 0);
+	CHECK_EQ(o.answers[6].sacked, 1);	/* what came twice */
+	CHECK_EQ(o.answers[6].range[0].from, ISN + 501);
+	CHECK_EQ(o.answers[6].range[0].to, ISN + 1501);
+	CHECK_EQ(o.answers[7].sacked, 0);
 	CHECK_EQ(o.answers[7].acknowledged, ISN + 5501);
 	CHECK_EQ(o.n.gaps, 3);
 	CHECK_EQ(o.n.repeated, 1);

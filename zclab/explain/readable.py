@@ -20,7 +20,7 @@ from zclab.explain import (
     published,
     table,
 )
-from zclab.params import CONTROL
+from zclab.params import CONTROL, Point
 from zclab.store import Run
 
 
@@ -509,3 +509,43 @@ def _effects(frame: pd.DataFrame, name: str, prefix: str, digits: int) -> list[s
         ladder.effect_text(row, name, prefix, digits)
         for row in frame.to_dict("records")
     ]
+
+
+def answered(run: Run) -> pd.DataFrame:
+    """Return how TCP over the sink went: what was copied, sent again, and how answered.
+
+    One row per point and zerocopy arm, and for each baseline; empty where no responder
+    was. Rates and shares are of all slices together, warm-ups included.
+    """
+    samples = run.samples[run.samples["responder_segments"].notna()]
+    by_arm = dict(iter(samples.groupby(["point", "arm"], observed=True)))
+    return pd.DataFrame(
+        [
+            _answered(point, arm, by_arm[point.name, arm])
+            for point in run.plan.points
+            for arm in point.modes
+            if (point.name, arm) in by_arm
+        ]
+    )
+
+
+def _answered(point: Point, arm: str, mine: pd.DataFrame) -> dict[str, str]:
+    sums = mine.select_dtypes("number").sum()
+    sent = sums["sent_total_bytes"] / point.io_size_bytes
+    segments, witnesses = sums["responder_segments"], sums["witness_notifications"]
+    took = sums["receiver_cpu_user_ns"] + sums["receiver_cpu_sys_ns"]
+    notified = sums["notifications"]
+    return {
+        "point": point.name,
+        "arm": arm,
+        "copied": table.share_text(sums["witness_copied"] / witnesses)
+        if witnesses
+        else "-",
+        "flagged": table.share_text(sums["copied"] / notified) if notified else "-",
+        "requests/segment": f"{sent / max(1, segments):.1f}",
+        "segments/ACK": f"{segments / max(1, sums['responder_acks']):.1f}",
+        "sent again": f"{sums['tcp_retransmits']:.0f}",
+        "slices with a timeout": f"{(mine['tcp_timeouts'] > 0).sum()} of {len(mine)}",
+        "lost by the log": f"{sums['responder_lost']:.0f}",
+        "responder's CPU": f"{100 * took / sums['elapsed_ns']:.0f}%",
+    }

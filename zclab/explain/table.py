@@ -196,7 +196,7 @@ def _stall_warnings(
     told = (
         f"gain {signed(found.gain.center)}% [{signed(found.gain.low)}, "
         f"{signed(found.gain.high)}] without them"
-        if found and math.isfinite(found.gain.low)
+        if found and math.isfinite(found.gain.high)
         else "too few are without"
     )
     yield f"{len(stalled)} of {len(ns)} blocks had a TCP timeout; {told}"
@@ -496,7 +496,7 @@ def flag_note(rows: pd.DataFrame) -> str:
     with an skb of its own.
     """
     mine = rows[rows["witnesses"] > 0]
-    if mine.empty:
+    if not (mine["flagged_share"] - mine["copied_share"] > ZEROCOPY_BELOW).any():
         return ""
     return (
         "Copied is by witness: of requests with MSG_EOR beside the timed slices, as "

@@ -4,13 +4,14 @@ import os
 import resource
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from pyroute2.netlink.exceptions import NetlinkError
 
 from zclab import options as opts
+from zclab import situation as situations
 from zclab.errors import (
     CapabilityError,
     InputError,
@@ -62,6 +63,7 @@ class Arm:
     indices: range  # of its receiving sockets
     send: Callable[..., Counts] | None = None
     witness: Callable[..., Counts] | None = None
+    warm: bool = False
     shape: Shape | None = None
 
     @property
@@ -128,10 +130,10 @@ class Station:
         reply: Reply | None = None,
     ) -> None:
         self.plan = plan
-        self.reply = reply or Reply()
         self.cpus = cpus
         self.target = target
         self.points = tuple(point for point in plan.points if point.place == place)
+        self.reply = reply or _reply(self.points[0].situation)
         self.route = _up(self.points, target)
         self._memlock_bytes = pinnable_bytes(plan)
         self.report_usage = plan.report_usage and probe.support().report_usage
@@ -241,6 +243,16 @@ class Station:
                 )
                 self._closers.append(team.close)
                 arm.send = team.slice
+                if self._wants_witness(arm):
+                    self._open_witness(ring_setup, arm)
+
+    def _open_witness(self, ring_setup: RingSetup, arm: Arm) -> None:
+        """Make a sender for a team's witness, as its rings belong to its threads."""
+        flows = arm.flows[: arm.options.flows]
+        sockets = [flow.sending.fileno() for flow in flows]
+        ring = Ring(sockets, _holding(ring_setup, [arm]))
+        self._closers.append(ring.close)
+        arm.witness = self._sender(ring, 0, _witness(arm), flows, 0).slice
 
     def _shape(self, arm: Arm) -> Shape:
         return Shape(
@@ -307,8 +319,9 @@ class Station:
             peer = self.receiver.facts()
             receiver = {"receiver": "peer", "receiver_cpu": None, "peer": peer}
         if self.responder:
+            assert self.route.answers
             receiver["receiver"] = "responder"
-            receiver["reply"] = asdict(self.reply)
+            receiver |= self.route.answers.facts(self.reply)
         return {
             **self.route.facts,
             **receiver,
@@ -415,7 +428,7 @@ class Station:
             "packet_taps": self.route.packet_taps(),
             **device,
             **stalls,
-            **self._bear_witness(arm),
+            **self._bear_witness(arm, block),
         }
 
     def _send(self, arm: Arm, slice_ns: int) -> Counts:
@@ -426,6 +439,8 @@ class Station:
         except SendError:
             if isinstance(self.receiver, RemoteReceiver):
                 self.receiver.usage()
+            if self.responder:
+                self.responder.check()
             raise
 
     def _softirq_ns(self) -> tuple[int, ...]:
@@ -478,15 +493,17 @@ class Station:
             and arm.options.report_usage
         )
 
-    def _bear_witness(self, arm: Arm) -> dict[str, int | None]:
+    def _bear_witness(self, arm: Arm, block: int) -> dict[str, int | None]:
         """Send a few requests that share no skb, once; return how many were copied.
 
         Several requests in one skb are chained, and only the chain's head learns
         that it was sent without a copy (io_link_skb, io_tx_ubuf_complete in
         io_uring/notif.c; Linux 6.10): the flag then marks the others as copied. With
         MSG_EOR each request has an skb of its own, and the flag means what it says.
+        The first block is none of the run's, but there to warm up.
         """
-        if arm.witness is None:
+        warm, arm.warm = arm.warm, arm.warm or block >= 0
+        if arm.witness is None or not warm or block < 0:
             return {"witness_notifications": None, "witness_copied": None}
         drops, before = self._drops(arm), self._tally(arm)
         counts = arm.witness(
@@ -580,6 +597,17 @@ class Station:
             close()
         if self.receiver:
             self.receiver.close()
+
+
+def _reply(situation: str) -> Reply:
+    """Return how TCP is answered in a situation."""
+    words = situations.facts(situation)
+    found = Reply()
+    if "ack-every" in words:
+        found = replace(found, ack_every=int(words["ack-every"]))
+    if "ack-delay" in words:
+        found = replace(found, ack_delay_ns=int(words["ack-delay"]) * 1000)
+    return found
 
 
 def _witness(arm: Arm) -> Arm:

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 from zclab.errors import InputError
 from zclab.prove import (
+    accounts,
     breakeven,
     control,
     coverage,
     kills,
+    logrule,
     power,
     precision,
     rule,
@@ -95,6 +97,19 @@ PARTS: dict[str, Part] = {
         "plan `cost` and by a direct search",
         run=breakeven.run,
         seconds=180,
+        real=True,
+    ),
+    "accounts": Part(
+        says="each byte of TCP over the sink, on a hundred connections, with segments "
+        "withheld and the log overrun",
+        run=accounts.run,
+        seconds=15,
+        real=True,
+    ),
+    "logrule": Part(
+        says="what the rule that logs headers costs the sender, with UDP",
+        run=logrule.run,
+        seconds=50,
         real=True,
     ),
     "seal": Part(

@@ -7,7 +7,7 @@ from typing import Any
 from zclab import store
 from zclab.errors import DataError, InputError
 from zclab.explain import joined
-from zclab.publish import mail
+from zclab.publish import finding, mail
 from zclab.store import Run
 
 FORMAT_VERSION = 1
@@ -35,7 +35,8 @@ def find(text: str, parent: Path | None = None) -> Path:
             )
         return reports[-1]
     for folder in (parent / text, Path(text)):
-        if text and (folder / store.MANIFEST).is_file() and (folder / INDEX).is_file():
+        head = finding.OUTCOME if folder.name == finding.NAME else INDEX
+        if text and (folder / store.MANIFEST).is_file() and (folder / head).is_file():
             return folder
     raise InputError(
         f"report {text!r} does not exist under {parent} or as a folder; "
@@ -96,7 +97,11 @@ def verify(folder: Path) -> list[str]:
     run = joined.join([store.load(path) for path in runs])
     if mail.synthetic(run):
         return [*held, f"no {MAIL}, as no packet was sent"]
-    if mail.render(run, manifest["report"]).encode() != (folder / MAIL).read_bytes():
+    if manifest["report"] == finding.NAME:
+        text = finding.render(run, store.read_json(folder / finding.OUTCOME))
+    else:
+        text = mail.render(run, manifest["report"])
+    if text.encode() != (folder / MAIL).read_bytes():
         built_by = manifest["zclab"].get("commit") or manifest["zclab"]["version"]
         raise DataError(
             f"{folder.name}: {MAIL} is not what this zclab makes of the data; "
@@ -105,14 +110,24 @@ def verify(folder: Path) -> list[str]:
     return [*held, f"{MAIL} rebuilt from the data, byte for byte"]
 
 
-def write_manifest(run: Run, folder: Path, code: dict[str, Any]) -> None:
-    """Write the hashes of a report's files and runs; nothing may be added after."""
+def write_manifest(
+    run: Run, folder: Path, code: dict[str, Any], name: str = ""
+) -> None:
+    """Write the hashes of a report's files and runs; nothing may be added after.
+
+    Args:
+        run: what is reported.
+        folder: where the report is.
+        code: what wrote it.
+        name: of a report that is not named as its run.
+
+    """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     store.write_manifest(
         folder,
         {
             "format_version": FORMAT_VERSION,
-            "report": run.id,
+            "report": name or run.id,
             "built_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "runs": [_identity(part) for part in joined.parts(run)],
             "zclab": code,

@@ -598,6 +598,11 @@ def _not_shown(run: Run, frame: pd.DataFrame, compared: pd.DataFrame) -> Iterato
             yield f"{title}: {words}; the page has each row and its command."
     if "nic" not in paths:
         yield "v5's remark on TCP over a NIC, 5-10% worse at 1200 B: no NIC path here."
+    if frame["situation"].map(lambda one: ANSWERED in situations.facts(one)).any():
+        yield (
+            "TCP with a receiver: the data is dropped and acknowledged unread, by a "
+            "process on another CPU (docs/tcp-sink.md)."
+        )
     absent = [path for path in ("sink", "veth", "lo") if path not in set(frame["path"])]
     if absent:
         yield f"The paths {', '.join(absent)}: not in this run."

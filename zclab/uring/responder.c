@@ -88,6 +88,7 @@ struct flow {
 	unsigned int ranges;		/* behind gaps, in order */
 	unsigned int latest;		/* of them */
 	struct range range[RANGES];
+	struct range again;		/* of a segment that had been seen; or empty */
 	struct zclab_tally *tally;	/* or null */
 };
 
@@ -288,21 +289,28 @@ static size_t put_timestamps(const struct responder *r, const struct flow *flow,
 	return 12;
 }
 
-/* The ranges behind gaps, the latest first, as RFC 2018 asks; three or four fit. */
+/*
+ * What came twice (RFC 2883: so that the sender does not take it for a loss), and the
+ * ranges behind gaps, the latest first, as RFC 2018 asks; three or four fit.
+ */
 static size_t put_sack(const struct flow *flow, uint8_t *at)
 {
 	unsigned int most = flow->timestamps ? 3 : 4, i, put = 0;
+	const struct range *range = &flow->again;
 
-	if (!flow->sack || !flow->ranges)
+	if (!flow->sack)
 		return 0;
-	for (i = 0; i < flow->ranges && put < most; i++) {
-		const struct range *range =
-			&flow->range[(flow->latest + i) % flow->ranges];
-
-		put32(at + 4 + 8 * put, range->from);
-		put32(at + 8 + 8 * put, range->to);
-		put++;
+	for (i = 0; i <= flow->ranges && put < most; i++) {
+		if (range->from != range->to) {
+			put32(at + 4 + 8 * put, range->from);
+			put32(at + 8 + 8 * put, range->to);
+			put++;
+		}
+		if (i < flow->ranges)
+			range = &flow->range[(flow->latest + i) % flow->ranges];
 	}
+	if (!put)
+		return 0;
 	put16(at, OPTION_NOP << 8 | OPTION_NOP);
 	at[2] = OPTION_SACK;
 	at[3] = (uint8_t)(2 + 8 * put);
@@ -452,6 +460,7 @@ static void acknowledge(struct responder *r, struct flow *flow)
 	r->n->acks++;
 	r->n->repeated_acks += flow->told == flow->expected;
 	flow->told = flow->expected;
+	flow->again = (struct range){ 0, 0 };
 	settle(r, flow);
 }
 
@@ -575,6 +584,7 @@ static bool take_payload(struct responder *r, struct flow *flow, const struct se
 		flow->tally->received++;
 	if (!before(flow->expected, end)) {
 		r->n->repeated++;
+		flow->again = (struct range){ s->number, end };
 		return true;
 	}
 	if (end - flow->expected > r->reply->window_bytes + PACKET_MOST ||
@@ -837,7 +847,9 @@ static int respond_loop(struct responder *r)
 			tell_usage(r->inbox);
 			told_ns = r->now_ns;
 		}
-		if (count == -EAGAIN && r->now_ns - busy_ns >= r->reply->spin_ns) {
+		/* Nobody is woken up in time for an ACK that is due that soon. */
+		if (count == -EAGAIN && r->now_ns - busy_ns >= r->reply->spin_ns &&
+		    soonest - r->now_ns > r->reply->spin_ns) {
 			tell_usage(r->inbox);
 			sleep_until(r, soonest);
 		}

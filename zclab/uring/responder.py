@@ -23,6 +23,9 @@ class Reply:
         ack_every: an acknowledgement after so many segments at the latest.
         ack_delay_ns: and so long after the first of them; 0 for as soon as no other
             segment is there to be read.
+            A process on the next CPU could answer at once, and TCP would send many
+            small segments, as it holds a part of one back until all before it is
+            acknowledged (Nagle). No receiver at the end of a wire answers so soon.
         spin_ns: how long it looks for more before it sleeps, so that the sender
             need not wake it up.
         withhold: one segment in so many is taken as never seen; 0 for none.
@@ -34,8 +37,8 @@ class Reply:
     window_bytes: int = 1 << 30
     sack: bool = True
     timestamps: bool = False
-    ack_every: int = 2
-    ack_delay_ns: int = 0
+    ack_every: int = 64
+    ack_delay_ns: int = 20_000
     spin_ns: int = 50_000
     withhold: int = 0
     seed: int = 1

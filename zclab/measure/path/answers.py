@@ -10,7 +10,7 @@ import os
 import socket
 import struct
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +48,18 @@ class Answers:
             die_with_parent=namespace.die_with_parent,
         )
 
-    def facts(self) -> dict[str, Any]:
+    def shrink(self, buffer_bytes: int) -> None:
+        """Give the log's socket a small buffer, so that it overruns: for tests."""
+        self.log.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
+
+    def facts(self, reply: Reply) -> dict[str, Any]:
         """Return what bears on how TCP is answered."""
         buffer = self.log.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         return {
             "congestion_control": CONGESTION.decode(),
             "log_buffer_bytes": buffer,
             "log_headers_bytes": log.HEADERS_BYTES,
+            "reply": asdict(reply),
         }
 
 

@@ -19,7 +19,6 @@ from zclab.errors import CapabilityError
 GROUP = 1  # of the log; any will do in a namespace of one's own
 HEADERS_BYTES = 100  # IPv6, and TCP with all its options
 BUFFER_BYTES = 8 << 20  # of the log's socket; capped by net.core.rmem_max
-MESSAGE_BYTES = 256  # room for one message; the kernel's default is a page
 
 AF = {4: int(socket.AF_INET), 6: int(socket.AF_INET6)}
 NETLINK_NETFILTER = 12
@@ -105,7 +104,6 @@ def opened() -> socket.socket:
         found.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
     settings = (
         _attribute(2, struct.pack("!IBx", HEADERS_BYTES, COPY_PACKET)),
-        _long(3, MESSAGE_BYTES),
         _long(5, 1),  # packets to a message
         _short(6, NUMBERED),
     )

@@ -20,6 +20,13 @@ from zclab.uring.responder import FIRST_PORT
 
 RCVBUF_BYTES = 4 << 20  # as the selftests' receiver or more; capped by rmem_max
 CONNECT_S = 5.0
+ANSWERED_SAYS = (
+    "; a rule logs the headers of what is sent, and a responder on another CPU plays "
+    "the receiver's side of TCP from them"
+)
+ANSWERED_LEAVES_OUT = (
+    "; of TCP: the receiver's copy and its window, and a network's delay and loss"
+)
 UDP_SINK_PORT = 8000  # the tools' default; nobody listens behind a sink
 
 
@@ -166,7 +173,8 @@ def up(
         )
         if situations.ANSWERED in words:
             route.answers = answers.up(network, families)
-            route.facts |= route.answers.facts()
+            route.facts["says"] += ANSWERED_SAYS
+            route.facts["leaves_out"] += ANSWERED_LEAVES_OUT
         if "tap" in words:
             route.held.append(tap.opened(route.device))
     route.facts |= {"live": route.live, "situation": situation}
