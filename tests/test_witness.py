@@ -7,7 +7,7 @@ import pytest
 import samples
 
 from zclab import preflight, store
-from zclab.explain import claims, prediction, published, readable, table
+from zclab.explain import claims, prediction, published, readable, table, v5
 from zclab.params import Path, Protocol, grid
 from zclab.publish import mail
 
@@ -132,7 +132,7 @@ def test_v5s_tcp_table_has_its_twin_on_the_sink(frame):
     assert published.twin("v5-tcp-localhost", frame).path == "sink+answered"
     assert row["verdict"] == claims.REPRODUCED
     assert row["copied_share"] == 0
-    assert "4096" in table.shaped(frame, "v5-tcp-localhost")
+    assert "4096" in v5.shaped(frame, "v5-tcp-localhost")
 
 
 def test_a_run_over_lo_alone_keeps_its_twin(frame):

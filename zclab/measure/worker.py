@@ -90,7 +90,7 @@ def _place(request: dict[str, Any]) -> bool:
             if "renew" in request:
                 return True
             if "look" in request:
-                _answer({"look": station.look()})
+                _answer({"look": station.look() | {"namespaces_refused": refused}})
                 continue
             point = points[request["point"]]
             samples = station.block(

@@ -80,7 +80,8 @@ class Shape:
     ) -> None:
         if memlock_bytes is None:
             memlock_bytes, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
-        limit = outstanding_limit(io_size_bytes, memlock_bytes)
+        # Threads pin at once, and the limit is that of all together.
+        limit = outstanding_limit(io_size_bytes, memlock_bytes // options.threads)
         if limit < batch and (mode.pins or mode is Mode.MIXED):
             raise CapabilityError(
                 f"{what or mode}, batch {batch}: a batch pins more than the "
