@@ -20,6 +20,7 @@ SLICE_NS = 5_000_000
 # Blocks of a look at one size. One that does not decide is followed by a longer one,
 # whose samples alone count: pooled, they would have been looked at until they decide.
 LOOKS = (40, 160)
+WIDE = 2.0  # high over low: an interval beyond this agrees with anything
 NARROW = 0.01  # of the size: a bracket that is not searched any further
 
 NOTES = (
@@ -158,21 +159,25 @@ def _halves(smallest: int, largest: int) -> Iterator[int]:
 
 
 def agree(row: dict[str, object], found: Bracket) -> bool:
-    """Return whether a row of `cost.break_even` and a bracket can both be true."""
+    """Return whether a row of `cost.break_even` and a bracket say the same.
+
+    Both must be narrow enough for that to mean something: `WIDE`.
+    """
     kind = row["kind"]
     if kind == cost.ALWAYS:
         return found.low == 0 and not math.isinf(found.high)
     if kind != cost.BETWEEN:
         return math.isinf(found.high)
     low, high = float(str(row["bytes_low"])), float(str(row["bytes_high"]))
-    return found.low <= high and low <= found.high
+    narrow = high <= WIDE * low and found.high <= WIDE * found.low
+    return narrow and found.low <= high and low <= found.high
 
 
 def _finding(arm: str, row: dict[str, object], found: Bracket) -> Finding:
     return Finding(
         claim=f"sink, {arm} against {BASELINE}: break-even size by the plan `cost`, "
         f"and by search {found.text}",
-        wanted="the intervals overlap",
+        wanted=f"the intervals overlap, neither wider than a factor of {WIDE:g}",
         figure=cost.break_even_text(row),
         n=f"{found.looks} sizes searched",
         holds=agree(row, found),
