@@ -209,27 +209,60 @@ def _avoid(frame: pd.DataFrame) -> Iterator[str]:
 
 
 def _register(run: Run, frame: pd.DataFrame) -> Iterator[str]:
-    """Yield where zerocopy wins, and what registering the buffer adds there."""
+    """Yield where zerocopy wins and loses uncopied, and what registering adds there."""
     rows = frame[frame["copied_share"].notna()]
     rows = rows[rows["copied_share"] < table.ZEROCOPY_BELOW]
-    wins = rows[(rows["arm"] == FIXED) & (rows["finding"] == table.FASTER)]
-    if wins.empty:
+    fixed = rows[rows["arm"] == FIXED]
+    wins = fixed[fixed["finding"] == table.FASTER]
+    if fixed.empty:
         return
+    if wins.empty:
+        best = fixed.loc[fixed["gain_percent"].idxmax()]
+        yield (
+            "send plainly at the sizes of this run: a registered buffer won nowhere, "
+            f"though nothing was copied; its best was {_at(best)}"
+        )
+        return
+    told = [
+        _by_size(mine[mine["finding"] == table.FASTER], mine)
+        for _, mine in fixed.groupby("protocol", sort=False)
+        if (mine["finding"] == table.FASTER).any()
+    ]
+    text = f"where nothing is copied send from a registered buffer: {', '.join(told)}"
     least = wins.loc[wins["io_size_bytes"].idxmin()]
-    text = (
-        f"where nothing is copied send from a registered buffer (smallest win "
-        f"{table.gain_text(least)} at {least['io_size_bytes']} B, {least['path']}, "
-        f"n={least['n']}"
-    )
     ns = table.pairs(run).get(str(least["point"]))
     both = ns is not None and {FIXED, PINNED} <= set(ns.columns)
     found = table.against(ns, FIXED, PINNED) if ns is not None and both else None
     if found and math.isfinite(found.saved.low):
         text += (
-            f"; registering saves {found.saved.center:.0f} "
-            f"[{found.saved.low:.0f}, {found.saved.high:.0f}] ns of a request there"
+            f" (registering saves {found.saved.center:.0f} "
+            f"[{found.saved.low:.0f}, {found.saved.high:.0f}] ns of a request at "
+            f"{least['io_size_bytes']} B, {least['path']}, n={least['n']})"
         )
-    yield f"{text})"
+    yield text
+
+
+def _by_size(wins: pd.DataFrame, all_sizes: pd.DataFrame) -> str:
+    """Return the smallest size that wins over one protocol, and the largest that loses.
+
+    Args:
+        wins: its rows that are faster, one at least.
+        all_sizes: all its rows of the mode.
+
+    """
+    least = wins.loc[wins["io_size_bytes"].idxmin()]
+    text = f"over {str(least['protocol']).upper()} {_at(least)}"
+    losses = all_sizes[all_sizes["finding"] == table.SLOWER]
+    if losses.empty:
+        return text
+    return f"{text}, but not {_at(losses.loc[losses['io_size_bytes'].idxmax()])}"
+
+
+def _at(row: pd.Series) -> str:
+    return (
+        f"at {row['io_size_bytes']} B ({table.gain_text(row)}, {row['path']}, "
+        f"n={row['n']})"
+    )
 
 
 def _tally(verdicts: pd.Series) -> str:
