@@ -20,6 +20,7 @@ SLICE_NS = 5_000_000
 # Blocks of a look at one size. One that does not decide is followed by a longer one,
 # whose samples alone count: pooled, they would have been looked at until they decide.
 LOOKS = (40, 160)
+LOOK_P = 0.05 / 20  # of the sign test; a search has about 20 looks, each may mislead it
 WIDE = 2.0  # high over low: an interval beyond this agrees with anything
 NARROW = 0.01  # of the size: a bracket that is not searched any further
 
@@ -30,7 +31,8 @@ NOTES = (
     "the largest down until zerocopy surely costs more, and then what lies between "
     f"paying and not surely paying, until that is {NARROW:.0%} of the size or "
     f"{SEARCH_S:g} s are spent. A size that {LOOKS[0]} blocks do not decide gets "
-    f"{LOOKS[-1]} new ones. Each is a run of its own.",
+    f"{LOOKS[-1]} new ones, each in a run of its own; it is decided where the sign "
+    f"test's p is at most {LOOK_P:g}.",
 )
 
 Sign = Callable[[int], int]
@@ -201,7 +203,7 @@ def _sign(like: Point, arm: str, looks: tuple[int, ...]) -> Sign:
             found = table.against(
                 table.pairs(taken)[point.name].drop(columns=CONTROL), arm, str(BASELINE)
             )
-            if found and found.gain.excludes_zero:
+            if found and found.p_sign <= LOOK_P:
                 return 1 if found.gain.center > 0 else -1
         return 0
 
