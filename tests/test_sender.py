@@ -11,7 +11,7 @@ from zclab.errors import CapabilityError, MeasureError, SendError
 from zclab.options import SLOTS, Options
 from zclab.params import TABLE_MODES, Mode
 from zclab.uring.ring import Ring, RingSetup
-from zclab.uring.sender import Sender, check, outstanding_limit
+from zclab.uring.sender import PAGE_BYTES, Sender, Shape, check, outstanding_limit
 
 pytestmark = needs_uring
 
@@ -179,3 +179,12 @@ def test_batch_beyond_the_memory_limit_is_refused(udp):
             batch=512,
             memlock_bytes=8 << 20,
         )
+
+
+@pytest.mark.parametrize("size", [1, 4094, 4096, 65507])
+def test_a_page_lies_behind_the_buffers(size):
+    """No buffer ends where the mapping does: plain send alone would pay for that."""
+    shape = Shape(mode=Mode.SEND, io_size_bytes=size, batch=8, options=Options())
+
+    assert shape.area_bytes - shape.buffers * shape.stride == PAGE_BYTES
+    assert shape.stride >= size
