@@ -468,7 +468,7 @@ CHECKS = (
     Check(
         id="namespaces",
         asks="whether user and network namespaces can be entered, by trying it",
-        effect="paths are built in namespaces: without them there is none (exit 77)",
+        effect="without them there is no path but lo (exit 77)",
         source="user_namespaces(7), network_namespaces(7)",
         look=namespaces,
     ),

@@ -113,7 +113,7 @@ def link(patient: Patient) -> Seen:
         Level.LIES,
         f"{device.name} ({device.kind}) is down, or has no carrier",
         read,
-        f"ip link set dev {device.name} up",
+        f"ip link set dev {device.name} up   # if it is: the cable",
     )
 
 
