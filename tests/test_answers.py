@@ -444,9 +444,11 @@ def test_the_proof_of_accounts_holds():
         pytest.skip(str(error))
 
     # A busy machine may keep the log's reader off the CPU until it overruns: that costs
-    # retransmissions, which are told, and never a byte.
-    failing = [one for one in found.findings if one.holds is False]
-    assert all("lost by the log" in one.claim for one in failing), list(found.lines())
+    # retransmissions, which are told, and never a byte. And so little data may pass
+    # without a segment that was withheld or overran.
+    by_chance = ("lost by the log", ", 0 segments having been missed")
+    failing = [one.claim for one in found.findings if one.holds is False]
+    assert all(any(words in one for words in by_chance) for one in failing), failing
     assert len(found.findings) == 9
 
 
