@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.samples import make
-from zclab.explain import cost
+from zclab.explain import cost, published
 from zclab.params import CONTROL, Mode, Path, Protocol, grid
 from zclab.truth import Truth
 
@@ -177,3 +177,15 @@ def test_carried_percent():
     assert cost.carried_percent(352, 2000) < 22
     assert cost.carried_percent(800, 700) == math.inf
     assert cost.carried_percent(-100, 500) < 0
+
+
+def test_published_costs_know_their_unit():
+    """MB/s are not requests/s: cost and saving give the ratio that was printed."""
+    claims = published.claims().dropna(subset=["published_saved_ns"])
+    base, saved = claims["published_base_ns"], claims["published_saved_ns"]
+
+    assert {"MB/s", "requests/s"} <= set(claims["unit"])
+    ratio = (base / (base - saved)).to_list()
+    assert ratio == pytest.approx(claims["published_ratio"].to_list())
+    tcp = claims.set_index("claim").loc["v5-tcp-localhost/4096/zc"]
+    assert tcp["published_base_ns"] == pytest.approx(4096 / (7597 * 2**20) * 1e9)

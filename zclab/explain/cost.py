@@ -502,7 +502,7 @@ def carried(run: Run) -> pd.DataFrame:
     for one in claims.compared(summary).to_dict("records"):
         if one["point"] not in plain.index or math.isnan(one["published_saved_ns"]):
             continue
-        theirs_ns = 1e9 / float(facts.loc[one["claim"], "baseline_value"])
+        theirs_ns = float(facts.loc[one["claim"], "published_base_ns"])
         here_ns = float(plain[one["point"]])
         rows.append(
             {
