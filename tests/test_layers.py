@@ -16,6 +16,7 @@ GROUND = frozenset(
         "errors",
         "hostfacts",
         "options",
+        "packet",
         "params",
         "planfile",
         "plans",

@@ -10,8 +10,9 @@ import typer
 
 from zclab import options, planfile, situation
 from zclab.cli import app
-from zclab.explain import claims, facts
-from zclab.params import Mode
+from zclab.explain import claims
+from zclab.packet import payload_bytes
+from zclab.params import Mode, Protocol
 
 PAGE = "docs/reproducing.md"
 OURS = ("zclab", "make")
@@ -121,8 +122,8 @@ def test_the_sums_are_the_rule_s(page):
 
     assert [int(size) for size, *_ in rows] == [1200, 1500, 4000, 8000]
     for size, ipv4, ipv6 in rows:
-        assert facts.unfragmented_bytes(int(ipv4), 4) == int(size)
-        assert facts.unfragmented_bytes(int(ipv6), 6) == int(size)
+        assert payload_bytes(int(ipv4), 4, Protocol.UDP) == int(size)
+        assert payload_bytes(int(ipv6), 6, Protocol.UDP) == int(size)
 
 
 def test_options_in_the_text_exist(page):

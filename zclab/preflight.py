@@ -16,9 +16,9 @@ from typing import Any
 
 from zclab import situation as situations
 from zclab.options import Options
-from zclab.params import IP_HEADER_BYTES, Mode, Path, Plan, Point, Protocol, arm_mode
+from zclab.packet import header_bytes, payload_bytes
+from zclab.params import Mode, Path, Plan, Point, Protocol, arm_mode
 
-UDP_HEADER_BYTES = 8
 IP_PACKET_BYTES = 65535  # the most that the length field of an IP header can say
 IPV6_LEAST_MTU = 1280  # RFC 8200, section 5; below it addrconf takes IPv6 away
 
@@ -343,15 +343,6 @@ class Prediction:
         }
 
 
-def unfragmented_bytes(mtu: int, family: int) -> int:
-    """Return the largest UDP payload that one packet carries; a larger one is copied.
-
-    Source: __ip_append_data, __ip6_append_data: zerocopy needs length plus header to
-    fit the MTU, unless UDP_SEGMENT is used.
-    """
-    return mtu - IP_HEADER_BYTES[family] - UDP_HEADER_BYTES
-
-
 def predict(
     point: Point, facts: Facts, *, release: str = "", arm: str = ARM
 ) -> Prediction:
@@ -544,7 +535,7 @@ class _Case:
         self.options = point.options(arm)
         self.batch = point.arm_batch(arm)
         self.udp = point.protocol is Protocol.UDP
-        self.headers = IP_HEADER_BYTES[point.family] + UDP_HEADER_BYTES
+        self.headers = header_bytes(point.family, Protocol.UDP)
         self.situation = situations.facts(point.situation)
         mtu = facts.get("mtu")
         self.mtu = mtu if isinstance(mtu, int) else None
@@ -603,7 +594,7 @@ class _Case:
             return
         size, segment = self.point.io_size_bytes, self.options.segment
         if self.mtu and not segment:
-            limit = unfragmented_bytes(self.mtu, self.point.family)
+            limit = payload_bytes(self.mtu, self.point.family, Protocol.UDP)
             if size * self.gathered > limit:
                 yield "fragmented", f"{size * self.gathered} B > {limit} B"
         if (self.options.cork or self.options.more > 1) and not segment:

@@ -87,12 +87,12 @@ def _here(question: Any, target: Any) -> Any:
     """Return the advice of a run of this host as it is now; take one where none is."""
     from zclab import store
     from zclab.explain import advice
-    from zclab.measure import sweep
+    from zclab.measure import site, sweep
 
     doctor.put_back()
     try:
         plan = _plan(question, target)
-        today = _today(plan, target)
+        today = site.facts(plan, target)
     except CapabilityError as error:
         raise CapabilityError(
             f"nothing can be measured here ({error}); name a run to answer from: "
@@ -111,16 +111,6 @@ def _here(question: Any, target: Any) -> Any:
         say(f"zclab: kept as {folder}")
         found = store.load(folder)
     return advice.of(found, question, today=today)
-
-
-def _today(plan: Any, target: Any) -> Any:
-    """Return the facts of the host and of the plan's place, which is made for it."""
-    from contextlib import ExitStack
-
-    from zclab.measure import site
-
-    with ExitStack() as stack:
-        return site.prepare(plan, stack, target).host
 
 
 def _plan(question: Any, target: Any) -> Any:

@@ -115,8 +115,6 @@ def _stored(name: str) -> tuple[Any, Mapping[str, Any]]:
 
 def _read(plan: Any, target: Any) -> Mapping[str, Any]:
     """Make the places of a plan, and return the facts of the host and of each."""
-    from contextlib import ExitStack
-
     from zclab.measure import site
 
     if plan.synthetic:
@@ -124,8 +122,7 @@ def _read(plan: Any, target: Any) -> Mapping[str, Any]:
             f"plan {plan.profile} is synthetic: its copied share is planted, no kernel "
             "decides; name another plan"
         )
-    with ExitStack() as stack:
-        return site.prepare(plan, stack, target).host
+    return site.facts(plan, target)
 
 
 def _print(told: Sequence[Any]) -> None:

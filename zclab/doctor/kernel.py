@@ -8,6 +8,7 @@ from zclab.doctor.finding import Change, Check, Level, Seen
 from zclab.doctor.patient import Patient
 from zclab.doctor.tree import UnreadableError, whole
 from zclab.errors import CapabilityError
+from zclab.measure.path import RCVBUF_BYTES
 from zclab.params import Mode, Path, Point, Protocol, arm_mode
 from zclab.uring.sender import LAG, outstanding_limit
 
@@ -17,7 +18,6 @@ OPTMEM = "/proc/sys/net/core/optmem_max"
 WMEM = "/proc/sys/net/core/wmem_max"
 RMEM = "/proc/sys/net/core/rmem_max"
 
-RCVBUF_BYTES = 4 << 20  # what every receiver of ours asks for
 OPTMEM_BYTES = 131072  # the kernel's default since 6.7
 # SKB_TRUESIZE(0) on 64 bit: a sk_buff and its skb_shared_info, in cache lines.
 NOTIFICATION_BYTES = 576

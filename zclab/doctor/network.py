@@ -7,6 +7,7 @@ from zclab.doctor.device import CHECKSUMS, GSO, SG, TSO
 from zclab.doctor.finding import Check, Level, Seen
 from zclab.doctor.patient import Patient
 from zclab.doctor.tree import UnreadableError, cpu_list, whole
+from zclab.packet import header_bytes, payload_bytes
 from zclab.params import IP_HEADER_BYTES, Point, Protocol
 
 PACKET = "/proc/net/packet"
@@ -14,7 +15,6 @@ ETH_P_ALL = "0003"
 # Before that a tap in one network namespace was asked about the packets of all. (The
 # change is of spring 2025; of 6.15 and 6.16 the later one is taken. Seen on 6.18.)
 PER_NAMESPACE = (6, 16)
-UDP_HEADER_BYTES = 8
 
 # What holds packets back, drops them or spreads them in time.
 SHAPERS = frozenset(
@@ -162,7 +162,7 @@ def mtu(patient: Patient) -> Seen:
     """Compare the MTU with the datagrams of the plan."""
     device = patient.dev
     needed = {
-        point.io_size_bytes + IP_HEADER_BYTES[point.family] + UDP_HEADER_BYTES: point
+        point.io_size_bytes + header_bytes(point.family, point.protocol): point
         for point in _points(patient)
         if point.protocol is Protocol.UDP
         and not all(point.options(arm).segment for arm in point.arms)
@@ -174,12 +174,11 @@ def mtu(patient: Patient) -> Seen:
         most = max(needed, default=0)
         return Seen(Level.FINE, f"{seen}; the plan needs {most}", read)
     sizes = sorted({needed[size].io_size_bytes for size in large})
-    fits = device.mtu - UDP_HEADER_BYTES
+    fits = {v: payload_bytes(device.mtu, v, Protocol.UDP) for v in IP_HEADER_BYTES}
     return Seen(
         Level.LIES,
         f"{seen}; payloads of {', '.join(map(str, sizes))} B do not fit; "
-        f"{fits - IP_HEADER_BYTES[4]} B over IPv4 and {fits - IP_HEADER_BYTES[6]} B "
-        "over IPv6 do",
+        f"{fits[4]} B over IPv4 and {fits[6]} B over IPv6 do",
         read,
         f"ip link set dev {device.name} mtu {large[-1]}   # if the network can, too"
         if large[-1] <= device.mtu_max

@@ -171,9 +171,7 @@ def fitting(
     """
     passed: list[str] = []
     alias, now = lookup(today, "alias"), context.of(today)
-    for folder in reversed(store.listing(parent)):
-        if f"-{alias}-" not in folder.name:
-            continue
+    for folder in store.folders_of(alias, parent):
         try:
             plan = read_plan(folder)
             if plan.synthetic or not answers(plan.points, question):

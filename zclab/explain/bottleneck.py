@@ -28,7 +28,8 @@ from zclab import options as opts
 from zclab import stats
 from zclab.explain import joined, table
 from zclab.explain.facts import lookup
-from zclab.params import BASELINE, CONTROL, IP_HEADER_BYTES, Path, Point, Protocol
+from zclab.packet import ETHERNET_BYTES, header_bytes, payload_bytes
+from zclab.params import BASELINE, CONTROL, Path, Point, Protocol
 from zclab.store import Run
 
 WIRE = 0.90
@@ -38,9 +39,6 @@ LOST = 0.01
 BY_WIRE, BY_RECEIVER, BY_DROPS, BY_SENDER = "wire", "receiver", "drops", "sender"
 UNKNOWN = "not known"
 
-ETHERNET_BYTES = 38  # header 14, checksum 4, preamble 8, gap 12: IEEE 802.3
-UDP_HEADER_BYTES = 8
-TCP_HEADER_BYTES = 32  # with timestamps
 KIB = 1024
 CHUNKS = 20  # consecutive blocks: CPU time of one block is a handful of ticks
 LIVE = (Path.NIC, Path.VETH, Path.LO)
@@ -208,15 +206,13 @@ def _wire_bits(
     point: Point, arm: str, sums: Mapping[str, float], facts: Mapping[str, Any]
 ) -> float:
     """Return the bits that the timed requests take on an Ethernet wire."""
-    ip = IP_HEADER_BYTES[point.family]
-    payload = sums["bytes"]
-    if point.protocol is Protocol.TCP:
-        header = ip + TCP_HEADER_BYTES + ETHERNET_BYTES
-        fits = int(facts.get("mtu") or 1500) - ip - TCP_HEADER_BYTES
+    family, protocol, payload = point.family, point.protocol, sums["bytes"]
+    if protocol is Protocol.TCP:
+        fits = payload_bytes(int(facts.get("mtu") or 1500), family, protocol)
         packets = payload / min(point.io_size_bytes, fits)
     else:
-        header = ip + UDP_HEADER_BYTES + ETHERNET_BYTES
         packets = sums["datagrams"]
+    header = header_bytes(family, protocol) + ETHERNET_BYTES
     return 8 * (payload + packets * header)
 
 

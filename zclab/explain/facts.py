@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from zclab.params import UDP_MAX_BYTES
-from zclab.preflight import unfragmented_bytes
+from zclab.packet import payload_bytes
+from zclab.params import UDP_MAX_BYTES, Protocol
 from zclab.store import Run
 
 # Where a fact is found in host-before.json, its name in tables, and why it is shown.
@@ -152,9 +152,9 @@ def paths(run: Run) -> pd.DataFrame:
             if key in entry:
                 row[key.replace("_", " ")] = readable(key, entry[key] or _none(key))
         if isinstance(entry.get("mtu"), int):
+            fits = (payload_bytes(entry["mtu"], v, Protocol.UDP) for v in (4, 6))
             row["one packet up to (UDP, IPv4 / IPv6)"] = " / ".join(
-                f"{min(unfragmented_bytes(entry['mtu'], family), UDP_MAX_BYTES)} B"
-                for family in (4, 6)
+                f"{min(size, UDP_MAX_BYTES)} B" for size in fits
             )
         if "leaves_out" in entry:
             row["leaves out"] = entry["leaves_out"]

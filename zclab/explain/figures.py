@@ -471,7 +471,8 @@ def cost_lines(run: Run) -> Figure:
             fixed, slope = cost.fit(one.sizes, ns)
             axes.plot(dense, fixed + slope * dense, color=colours[arm], linewidth=1)
         axes.set_ylim(0, None)
-    _legend(figure, cost.lines(run), floor=False, everyone=True)
+    arms_of_all = pd.DataFrame({"arm": [arm for one in found for arm in one.arms]})
+    _legend(figure, arms_of_all, floor=False, everyone=True)
     return _done(figure, f"Points: medians. Lines: a + b x bytes. Run {run.id}.")
 
 

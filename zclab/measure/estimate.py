@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 
 from zclab import store
-from zclab.errors import DataError
 from zclab.measure import pilot, sweep
 from zclab.measure.target import Target
 from zclab.params import BASELINE, Path, Plan, Point, Protocol, Stop
@@ -188,21 +187,12 @@ def _known(plan: Plan) -> Known:
 
 
 def _runs(plan: Plan) -> Iterator[Run]:
-    """Yield the runs of this host, newest first; of the model for a synthetic plan."""
+    """Yield the runs of this host, newest first; none for a synthetic plan."""
     if plan.synthetic:
         return
     from zclab.measure import host  # noqa: PLC0415 - needs Linux
 
-    alias = host.alias()
-    for folder in reversed(store.listing()):
-        if f"-{alias}-" not in folder.name:
-            continue
-        try:
-            run = store.load(folder)
-        except DataError:
-            continue
-        if not run.synthetic:
-            yield run
+    yield from store.runs_of(host.alias())
 
 
 def _expected(

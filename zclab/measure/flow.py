@@ -30,6 +30,15 @@ def packed(family: int, address: str, port: int) -> bytes:
     return head + bytes(4) + number + bytes(4)
 
 
+def drops(receiving: socket.socket) -> int:
+    """Return datagrams dropped at a socket so far.
+
+    Source: SO_MEMINFO, net/core/sock.c sk_get_meminfo().
+    """
+    words = receiving.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 36)
+    return int(struct.unpack("9I", words)[SK_MEMINFO_DROPS])
+
+
 def timeouts() -> int:
     """Return how often TCP of this namespace waited in vain for an acknowledgement.
 
@@ -107,14 +116,8 @@ class Flow:
             ) from None
 
     def drops(self) -> int:
-        """Return datagrams dropped at the receiving socket so far.
-
-        Source: SO_MEMINFO, net/core/sock.c sk_get_meminfo().
-        """
-        if self.receiving is None:
-            return 0
-        words = self.receiving.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 36)
-        return int(struct.unpack("9I", words)[SK_MEMINFO_DROPS])
+        """Return datagrams dropped at the receiving socket so far."""
+        return 0 if self.receiving is None else drops(self.receiving)
 
     def pace(self, congestion: bytes) -> None:
         """Set the congestion control of a TCP socket that is not connected yet."""

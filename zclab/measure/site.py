@@ -96,6 +96,19 @@ def prepare(plan: Plan, stack: ExitStack, target: Target | None = None) -> Groun
     return Ground(sites=sites, host=_with_places(host, facts))
 
 
+def facts(plan: Plan, target: Target | None = None) -> dict[str, Any]:
+    """Return the facts of the host and of a plan's places, which are made for it.
+
+    Raises:
+        CapabilityError: as for `prepare`.
+        InputError: as for `prepare`.
+        MeasureError: as for `prepare`.
+
+    """
+    with ExitStack() as stack:
+        return prepare(plan, stack, target).host
+
+
 def needed(plan: Plan, target: Target | None) -> Target | None:
     """Return the target, where what is left of a plan has a use for it."""
     return target if str(Path.NIC) in plan.places else None

@@ -33,12 +33,11 @@ from zclab.uring.receiver import Receiver, Tally
 from zclab.uring.responder import Reply, Responder
 from zclab.uring.ring import (
     LATENCY_FLOORS_NS,
-    PAGE_BYTES,
     Counts,
     Ring,
     RingSetup,
 )
-from zclab.uring.sender import Sender, Shape, unit_bytes
+from zclab.uring.sender import Sender, Shape, area_bytes, unit_bytes
 from zclab.uring.team import Team
 
 # A completion and, as the queue of those is twice as long, half a request. With the
@@ -647,8 +646,7 @@ def pinnable_bytes(plan: Plan) -> int:
         for arm in point.arms:
             options, mode = point.options(arm), arm_mode(arm)
             key = (point.place, RingSetup.of(options))
-            pages = -(-(options.offset + point.io_size_bytes) // PAGE_BYTES)
-            area = pages * PAGE_BYTES * options.buffers
+            area = area_bytes(point.io_size_bytes, options, options.buffers)
             fixed = mode.fixed or mode is Mode.MIXED
             held[key] = max(held.get(key, 0), area if fixed else 0)
     rings = sum(RING_BYTES_PER_ENTRY * setup.cq_entries for _, setup in held)

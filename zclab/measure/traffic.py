@@ -9,16 +9,13 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from zclab import store
-from zclab.errors import DataError, InputError
+from zclab import packet, store
+from zclab.errors import InputError
 from zclab.measure import host, pilot, sweep
 from zclab.measure.target import Target
-from zclab.params import BASELINE, IP_HEADER_BYTES, Path, Plan, Point, Protocol
+from zclab.params import BASELINE, Path, Plan, Point, Protocol
 from zclab.store import Run
 
-UDP_HEADER_BYTES = 8
-TCP_HEADER_BYTES = 32  # with timestamps
-ETHERNET_BYTES = 38  # header 14, checksum 4, preamble 8, gap 12: IEEE 802.3
 PACED_SLICE_NS = 2_000_000
 FASTEST_NS = 100.0  # per datagram of one thread: more than was ever seen of one CPU
 
@@ -185,18 +182,10 @@ def _fastest(points: Iterable[Point]) -> dict[str, float]:
     By point; those of whose protocol and size nothing was measured here are left out.
     """
     found: dict[str, float] = {}
-    alias = host.alias()
-    for folder in store.listing():
-        if f"-{alias}-" not in folder.name:
-            continue
-        try:
-            run = store.load(folder)
-        except DataError:
-            continue
-        if not run.synthetic:
-            for point in points:
-                ns = _least_ns(run, point)
-                found[point.name] = min(ns, found.get(point.name, math.inf))
+    for run in store.runs_of(host.alias()):
+        for point in points:
+            ns = _least_ns(run, point)
+            found[point.name] = min(ns, found.get(point.name, math.inf))
     return {name: ns for name, ns in found.items() if math.isfinite(ns)}
 
 
@@ -212,7 +201,7 @@ def _least_ns(run: Run, point: Point) -> float:
 def _payload_bytes(point: Point, mtu: int) -> int:
     """Return the payload of a packet."""
     if point.protocol is Protocol.TCP:
-        fits = mtu - IP_HEADER_BYTES[point.family] - TCP_HEADER_BYTES
+        fits = packet.payload_bytes(mtu, point.family, point.protocol)
         return min(point.io_size_bytes, fits)
     segment = point.options(BASELINE).segment or point.io_size_bytes
     return min(segment, point.io_size_bytes)
@@ -220,10 +209,8 @@ def _payload_bytes(point: Point, mtu: int) -> int:
 
 def _wire_bytes(point: Point, mtu: int) -> int:
     """Return the bytes of a packet on the wire, headers and gap included."""
-    tcp = point.protocol is Protocol.TCP
-    transport = TCP_HEADER_BYTES if tcp else UDP_HEADER_BYTES
-    header = IP_HEADER_BYTES[point.family] + transport + ETHERNET_BYTES
-    return _payload_bytes(point, mtu) + header
+    header = packet.header_bytes(point.family, point.protocol)
+    return _payload_bytes(point, mtu) + header + packet.ETHERNET_BYTES
 
 
 def words(traffic: Traffic, to: str) -> str:

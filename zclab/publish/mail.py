@@ -620,10 +620,6 @@ def _not_shown(run: Run, frame: pd.DataFrame, compared: pd.DataFrame) -> Iterato
     yield "Latency, more than one flow, and the cost at the receiver."
 
 
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
-
-
 def _reproduce(run: Run, report_id: str) -> list[str]:
     found = lookup(run.host, "software", "commit")
     commit = str(found)[:12] if found else ""

@@ -21,6 +21,7 @@ from zclab.store.files import (
     check_files,
     check_manifest,
     find,
+    folders_of,
     home,
     hosts,
     is_sealed,
@@ -34,7 +35,7 @@ from zclab.store.files import (
     write_manifest,
 )
 from zclab.store.journal import Journal, deposit, resumable
-from zclab.store.run import Run, derive, frame, load, together
+from zclab.store.run import Run, derive, frame, load, runs_of, together
 from zclab.store.sealed import arrow_schema, seal, verify
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "deposit",
     "derive",
     "find",
+    "folders_of",
     "frame",
     "home",
     "hosts",
@@ -66,6 +68,7 @@ __all__ = [
     "reports_dir",
     "resumable",
     "runs_dir",
+    "runs_of",
     "seal",
     "sha256",
     "together",

@@ -209,6 +209,19 @@ def listing(parent: Path | None = None) -> list[Path]:
     return sorted(path for path in parent.iterdir() if (path / PLAN).is_file())
 
 
+def folders_of(alias: str, parent: Path | None = None) -> list[Path]:
+    """Return the folders of the runs of a host, newest first.
+
+    Args:
+        alias: the host's, which is in the names of its runs.
+        parent: folder of the runs; data/runs by default.
+
+    """
+    return [
+        folder for folder in reversed(listing(parent)) if f"-{alias}-" in folder.name
+    ]
+
+
 def hosts(folder: Path) -> tuple[dict[str, Any], ...]:
     """Return the host's facts at the start of each sitting of a run."""
     found = [read_json(folder / HOST_BEFORE)]

@@ -1,6 +1,6 @@
 """Runs as they are read: facts, warnings, and the samples as one frame."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from zclab.params import Plan
 from zclab.store.files import (
     PLAN,
     SAMPLES,
+    folders_of,
     hosts,
     is_sealed,
     read_json,
@@ -296,6 +297,17 @@ def frame(
     names = [folder.name for folder in found]
     whole.insert(0, "run", pd.Categorical.from_codes(codes, categories=names))
     return whole[["run", *columns]]
+
+
+def runs_of(alias: str) -> Iterator[Run]:
+    """Yield the real runs of a host that can be read, newest first."""
+    for folder in folders_of(alias):
+        try:
+            run = load(folder)
+        except DataError:
+            continue
+        if not run.synthetic:
+            yield run
 
 
 def together(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -56,6 +56,21 @@ def outstanding_limit(io_size_bytes: int, memlock_bytes: int) -> int:
     return min(SLOTS, affordable)
 
 
+def stride_bytes(io_size_bytes: int, options: Options) -> int:
+    """Return the bytes from one buffer to the next: whole pages."""
+    return -(-(options.offset + io_size_bytes) // PAGE_BYTES) * PAGE_BYTES
+
+
+def area_bytes(io_size_bytes: int, options: Options, buffers: int) -> int:
+    """Return the memory that so many buffers take, and a spare page behind them.
+
+    Plain send of the last bytes of a mapping cost 78 ns more (4094 B of one page,
+    636 ns; with the page 558), so one arm alone would pay for where the memory ends.
+    The CPU reads ahead, it seems.
+    """
+    return stride_bytes(io_size_bytes, options) * buffers + PAGE_BYTES
+
+
 class Shape:
     """How many requests of an arm may be in flight, and the memory they send from.
 
@@ -105,12 +120,8 @@ class Shape:
             self.lag = 0
         elif options.drain == "batch":
             self.lag = batch
-        pages = -(-(options.offset + io_size_bytes) // PAGE_BYTES)
-        self.stride = pages * PAGE_BYTES
-        # A spare page at the end: plain send of the last bytes of a mapping cost 78 ns
-        # more (4094 B of one page, 636 ns; with the page 558), so one arm alone would
-        # pay for where the memory ends. The CPU reads ahead, it seems.
-        self.area_bytes = self.stride * self.buffers + PAGE_BYTES
+        self.stride = stride_bytes(io_size_bytes, options)
+        self.area_bytes = area_bytes(io_size_bytes, options, self.buffers)
 
 
 class Sender:

@@ -5,10 +5,7 @@ receiver's side of the connection into a tun device, as if it had come from outs
 three are in the namespace of the path and answer nobody else.
 """
 
-import fcntl
-import os
 import socket
-import struct
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,13 +15,10 @@ from pyroute2 import IPRoute
 
 from zclab.errors import CapabilityError
 from zclab.measure import namespace
-from zclab.measure.path import device, log
+from zclab.measure.path import device, log, tun
 from zclab.uring.responder import Reply, Responder
 
 NAME = "zcanswer"
-TUN = "/dev/net/tun"
-TUNSETIFF = 0x400454CA  # linux/if_tun.h
-IFF_TUN_NO_PI = 0x1001
 CONGESTION = b"reno"  # every kernel has it; what others pace would pace the sender
 RP_FILTER = "/proc/sys/net/ipv4/conf/{}/rp_filter"
 
@@ -70,28 +64,14 @@ def up(network: IPRoute, families: set[int]) -> Answers:
         CapabilityError: the kernel lacks one of them, or what it takes to use it.
 
     """
-    tun = _tun()
+    descriptor = tun.attached(NAME, "tcp over the sink")
     index = device.index_of(network, NAME)
     network.link("set", index=index, mtu=device.MTU, state="up")
     if 4 in families:
         _let_in()
-    found = Answers(log=log.opened(), tun=tun, families=families)
+    found = Answers(log=log.opened(), tun=descriptor, families=families)
     log.add_rule(families)
     return found
-
-
-def _tun() -> int:
-    try:
-        tun = os.open(TUN, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
-        fcntl.ioctl(
-            tun, TUNSETIFF, struct.pack("16sH22x", NAME.encode(), IFF_TUN_NO_PI)
-        )
-    except OSError as error:
-        raise CapabilityError(
-            f"tcp over the sink needs a tun device: {TUN}: {error.strerror}; load it: "
-            "modprobe tun (in a container, give it the device)"
-        ) from None
-    return tun
 
 
 def _let_in() -> None:

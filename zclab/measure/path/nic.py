@@ -25,9 +25,9 @@ from zclab.measure.path.route import Route
 from zclab.measure.path.way import Way
 from zclab.measure.target import Target
 from zclab.options import parse, spell
+from zclab.packet import header_bytes
 from zclab.params import (
     BASELINE,
-    IP_HEADER_BYTES,
     Path,
     Plan,
     Point,
@@ -35,8 +35,6 @@ from zclab.params import (
     arm_mode,
 )
 
-UDP_HEADER_BYTES = 8
-IFF_UP = 0x1  # linux/if.h
 IFF_LOOPBACK = 0x8
 # Without a peer the destination's kernel may answer that nobody listens, which fails
 # the next send of a connected socket, and of no other (udp(7), ECONNREFUSED).
@@ -134,7 +132,7 @@ def _find(target: Target) -> Way:
         _check_link(link, target.device)
         # What is wrong with the address alone is said before what is with the link.
         way.address_of(target.destination, target.device)
-        if not link["flags"] & IFF_UP:
+        if not link["flags"] & device.IFF_UP:
             raise CapabilityError(
                 f"{target.device} is down; bring it up: ip link set {target.device} up"
             )
@@ -190,7 +188,7 @@ def misfit(point: Point, found: Way) -> str:
     """
     if point.protocol is Protocol.TCP:
         return ""
-    header = IP_HEADER_BYTES[found.family] + UDP_HEADER_BYTES
+    header = header_bytes(found.family, point.protocol)
     fits = found.mtu - header
     largest = max(_datagram_bytes(point, arm) for arm in point.arms)
     if largest <= fits:

@@ -146,7 +146,7 @@ def _veth_down(network: IPRoute, families: set[int], mtu: int) -> Sink:
 
 
 def _tun(network: IPRoute, families: set[int], mtu: int) -> Sink:
-    fd = tun.opened()
+    fd = tun.attached(tun.NAME, "tun", offloads=True)
     _raise(network, tun.NAME, families, mtu)
     return Sink(device=tun.NAME, rung=TUN, held=[fd])
 

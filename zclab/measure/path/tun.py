@@ -1,6 +1,6 @@
-"""A tun device: what it is given would leave the kernel by a descriptor.
+"""A tun device: what it is given leaves the kernel by a descriptor, or comes by it.
 
-Nobody reads it here. The first packets wait in its queue and all others are dropped,
+As a sink nobody reads it. The first packets wait in its queue, all others are dropped,
 but each is made ready for a reader first: the kernel copies what is zerocopy, as a
 reader could be slow for ever (drivers/net/tun.c, tun_net_xmit: skb_orphan_frags_rx).
 """
@@ -25,26 +25,33 @@ TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6 = 0x01, 0x02, 0x04
 TUN_F_USO4, TUN_F_USO6 = 0x20, 0x40  # Linux 6.2
 
 
-def opened() -> int:
-    """Make the device in the current namespace; return the descriptor that keeps it.
+def attached(name: str, what: str, *, offloads: bool = False) -> int:
+    """Make a tun device in the current namespace; return what keeps it.
+
+    Args:
+        name: of the device.
+        what: what it is for, in the words of a refusal.
+        offloads: leave checksums and segments to the reader.
 
     Raises:
         CapabilityError: it may not be made.
 
     """
+    flags = IFF_TUN | IFF_NO_PI | (IFF_VNET_HDR if offloads else 0)
     try:
-        fd = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
+            if offloads:
+                _leave_to_reader(fd)
+        except OSError:
+            os.close(fd)
+            raise
     except OSError as error:
         raise CapabilityError(
-            f"tun needs {DEVICE}: {error.strerror}; load it: modprobe tun"
+            f"{what} needs a tun device: {DEVICE}: {error.strerror}; load it: "
+            "modprobe tun (in a container, give it the device)"
         ) from None
-    try:
-        flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR
-        fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", NAME.encode(), flags))
-        _leave_to_reader(fd)
-    except OSError as error:
-        os.close(fd)
-        raise CapabilityError(f"tun is refused here: {error.strerror}") from None
     return fd
 
 

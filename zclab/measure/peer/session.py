@@ -2,7 +2,6 @@
 
 import os
 import socket
-import struct
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -10,13 +9,13 @@ from typing import Any
 
 from zclab.errors import CapabilityError, InputError, MeasureError, errno_name
 from zclab.measure import host, namespace
-from zclab.measure.flow import SK_MEMINFO_DROPS, SO_MEMINFO
+from zclab.measure.flow import drops
+from zclab.measure.path import RCVBUF_BYTES
 from zclab.measure.peer import message
 from zclab.measure.peer.address import IPAddress, family, named, sockaddr
 from zclab.params import Protocol
 from zclab.uring.receiver import Receiver
 
-RCVBUF_BYTES = 4 << 20  # as a station's own receiver; capped by rmem_max
 ACCEPT_S = 10.0  # in which a controller connects what it asked for
 
 Answer = dict[str, Any]
@@ -236,10 +235,7 @@ class Session:
         ]
 
     def _drops(self, index: int) -> int:
-        words = self._sockets[self._index(index)].getsockopt(
-            socket.SOL_SOCKET, SO_MEMINFO, 36
-        )
-        return int(struct.unpack("9I", words)[SK_MEMINFO_DROPS])
+        return drops(self._sockets[self._index(index)])
 
     def _await(self, receiver: Receiver, question: message.Await) -> Answer | Waiting:
         end = time.monotonic() + question.within_ms / 1e3
