@@ -389,6 +389,21 @@ def test_the_page_in_docs_is_whole(checkout):
         assert fact in text.split("\n## ")[0]
 
 
+def test_what_differs_over_tcp_is_told():
+    """Longer samples and the congestion control are on the page; old ones had none."""
+    tcp = [found for found in cell.all_cells(NEW) if found.protocol is Protocol.TCP]
+    paths = {"veth": {"congestion_control": arena.CONGESTION}}
+
+    said = page._over_tcp(
+        {"seconds": 0, "paths": paths}, [found.to_json() for found in tcp]
+    )
+
+    assert {found.seconds for found in tcp} == {cell.TCP_SECONDS}
+    assert "1200 ms" in said
+    assert "reno" in said
+    assert page._over_tcp({"seconds": 0, "paths": {"veth": {}}}, [{}]) == ""
+
+
 def test_the_command_names_no_place():
     """Of the peer's path only the name is told; defaults are left out."""
     asked = event.Asked(peer=Path("/x/y/send-zerocopy"), pairs=7, cells="udp-600-*")
@@ -455,5 +470,27 @@ def test_the_arena_has_a_network_of_its_own():
             assert answer["requests"] > 0
             with pytest.raises(MeasureError, match="status"):
                 ground.run({"argv": ["false"], "kind": "peer", "budget_ns": 1})
+    except CapabilityError as error:
+        pytest.skip(str(error))
+
+
+@needs_uring
+def test_tcp_is_not_paced_in_the_arena():
+    """The arena's own network has the control it names, and the host keeps its own."""
+    before = arena.CONGESTION_CONTROL.read_text()
+    try:
+        with arena.Arena(Way.VETH, (0, 0)) as ground:
+            assert ground.facts["congestion_control"] == arena.CONGESTION
+            assert arena.CONGESTION_CONTROL.read_text() == before
+            answer = ground.run(
+                {
+                    "kind": "zclab",
+                    "arm": "send:sndbuf=0",
+                    "io_size_bytes": 1024,
+                    "batch": 1,
+                    "budget_ns": 2_000_000,
+                }
+            )
+            assert answer["requests"] > 0
     except CapabilityError as error:
         pytest.skip(str(error))

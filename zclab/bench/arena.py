@@ -35,6 +35,9 @@ from zclab.uring.ring import Ring, RingSetup
 from zclab.uring.sender import Sender, Shape
 
 FAMILY = 4
+# What paces would pace both sides (bbr); this does not, and every kernel has it.
+CONGESTION = "reno"
+CONGESTION_CONTROL = FilePath("/proc/sys/net/ipv4/tcp_congestion_control")
 CAP_SYS_ADMIN = 21  # linux/capability.h
 SETUP_S = 60.0
 GRACE_S = 15.0  # to start, to send what is still queued, to end
@@ -69,6 +72,8 @@ class Ground:
         self.protocol = Protocol.UDP
         self.receiver: Receiver | None = None
         if self.route.peer:
+            CONGESTION_CONTROL.write_text(CONGESTION)  # of this network alone
+            self.route.facts["congestion_control"] = CONGESTION
             with self.route.peer.entered():
                 listening = socket.create_server((self.address, 0), backlog=16)
             self.protocol = Protocol.TCP

@@ -23,6 +23,9 @@ TCP_BATCH = 1  # more would reorder the stream
 TUNED_BATCH = 64
 PYTHON_SIZES = (600, 8000)
 SEGMENTS = 64  # UDP_MAX_SEGMENTS before Linux 6.9
+# A connection is slower at first, by how long it has been open: sides that open it
+# at other moments would differ by that.
+TCP_SECONDS = 1
 
 
 class Table(StrEnum):
@@ -70,7 +73,10 @@ class Contender:
 class Cell:
     """Contenders that are measured one after the other, round by round.
 
-    `io_size_bytes` is the payload of one datagram.
+    Attributes:
+        io_size_bytes: payload of one datagram, or of one request over TCP.
+        seconds: the peer's -t at least.
+
     """
 
     name: str
@@ -80,6 +86,7 @@ class Cell:
     io_size_bytes: int
     batch: int
     contenders: tuple[Contender, ...]
+    seconds: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the cell as plain JSON values."""
@@ -152,6 +159,7 @@ def _same(peer: Peer) -> Iterator[Cell]:
                 io_size_bytes=size,
                 batch=batch,
                 contenders=(*_peers([found], size), _ours(arm, size)),
+                seconds=TCP_SECONDS if protocol is Protocol.TCP else 0,
             )
 
 

@@ -82,7 +82,8 @@ def fight(
         peer: the other side.
         cells: what to measure.
         pairs: rounds.
-        seconds: the peer's -t: each sample takes that and 200 ms.
+        seconds: the peer's -t, or the cell's if that is more: each sample takes that
+            and 200 ms.
         seed: of the random order.
         progress: called after every visit to a cell with (done, total).
 
@@ -149,6 +150,7 @@ def _sample(
     cell: Cell, contender: Contender, arena: Arena, peer: Peer, seconds: int
 ) -> Sample:
     """Have one contender send once; return requests, ns and the CPU time in ns."""
+    seconds = max(seconds, cell.seconds)
     job: dict[str, Any] = {
         "kind": str(contender.kind),
         "arm": contender.name,

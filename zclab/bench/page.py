@@ -92,7 +92,7 @@ def _flags(record: Record) -> Iterator[str]:
         "its ring setup, its SO_SNDBUF, its moments to fetch notifications and to look "
         "at its clock. UDP goes over IPv4 to the sink; TCP "
         "over veth, where zclab's receiver on the other CPU takes what both send. "
-        "Above 1.00 zclab is faster."
+        f"{_over_tcp(record, cells)}Above 1.00 zclab is faster."
     )
     yield _grid(
         (
@@ -131,6 +131,28 @@ def _flags(record: Record) -> Iterator[str]:
             "This peer does not tell how long it sent, so its nominal time is taken. "
             "It looks at its clock after every batch."
         )
+
+
+def _over_tcp(record: Record, cells: Sequence[Cell]) -> str:
+    """Return what TCP samples have of their own; older records have nothing."""
+    said = []
+    seconds = max((cell.get("seconds", 0) for cell in cells), default=0)
+    if seconds > record["seconds"]:
+        said.append(
+            f"its samples take {STARTUP_MS + 1000 * seconds} ms, as a connection is "
+            "slower at first"
+        )
+    controls = [
+        facts["congestion_control"]
+        for facts in record["paths"].values()
+        if "congestion_control" in facts
+    ]
+    if controls:
+        said.append(
+            f"congestion control is {controls[0]} for both, as one that paces would "
+            "be what is measured"
+        )
+    return f"Over TCP {', and '.join(said)}. " if said else ""
 
 
 def _duel(cell: Cell) -> Score | None:

@@ -35,7 +35,10 @@ def bench(
     ] = None,
     pairs: Annotated[str, typer.Option(help="Rounds; 20 or more for docs/.")] = "40",
     seconds: Annotated[
-        str, typer.Option(help="The peer's -t: a sample takes that and 200 ms.")
+        str,
+        typer.Option(
+            help="The peer's -t: a sample takes that and 200 ms; TCP 1 at least."
+        ),
     ] = "0",
     cells: Annotated[
         str,
