@@ -143,6 +143,8 @@ class Worker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        if self._process.stdout:
+            self._process.stdout.close()
         if kind is None and self._process.returncode:
             raise MeasureError(
                 f"the worker of {self.place} ended with status "
