@@ -183,7 +183,7 @@ def _host() -> Iterator[Fact]:
             "int",
             "1",
             "AF_PACKET sockets for all protocols in the host's own network namespace "
-            "(/proc/net/packet)",
+            "(/proc/net/packet); null: unknown",
             _HAND,
         ),
         (
@@ -299,7 +299,8 @@ def _place() -> Iterator[Fact]:
             "packet_taps",
             "int",
             "1",
-            "AF_PACKET sockets for all protocols that see the device's packets",
+            "AF_PACKET sockets for all protocols that see the device's packets; null: "
+            "unknown",
             _HAND,
         ),
         ("host_packet_taps", "int", "1", "the same on the host itself", _HAND),

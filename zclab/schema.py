@@ -313,7 +313,8 @@ COLUMNS: tuple[Column, ...] = (
         "int",
         "1",
         "AF_PACKET sockets for all protocols that saw the sending device after the "
-        "slice, from the sender's network namespace (/proc/net/packet)",
+        "slice, from the sender's network namespace (/proc/net/packet); null where "
+        "that cannot be read",
         nullable=True,
         since=4,
     ),
@@ -323,7 +324,9 @@ COLUMNS: tuple[Column, ...] = (
         "1",
         "packets that the sending device counted as sent in slice, warm-up and drain, "
         "those of others too, and none where it counts nothing of what it drops (ifb); "
-        "null where it was not read",
+        "a driver that refreshes its counters by a timer or from its firmware (up to "
+        "about once a second) may show nothing in one slice and the sum of many in "
+        "another: only sums over a run count; null where it was not read",
         nullable=True,
         since=4,
     ),

@@ -150,7 +150,7 @@ def paths(run: Run) -> pd.DataFrame:
         row = {"path": name}
         for key in PATH_COLUMNS:
             if key in entry:
-                row[key.replace("_", " ")] = readable(key, entry[key] or _none(key))
+                row[key.replace("_", " ")] = readable(key, _named(key, entry[key]))
         if isinstance(entry.get("mtu"), int):
             fits = (payload_bytes(entry["mtu"], v, Protocol.UDP) for v in (4, 6))
             row["one packet up to (UDP, IPv4 / IPv6)"] = " / ".join(
@@ -162,5 +162,7 @@ def paths(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows).fillna("")
 
 
-def _none(key: str) -> Any:
-    return 0 if key == "packet_taps" else "none"
+def _named(key: str, value: Any) -> Any:
+    if key == "packet_taps":
+        return "unknown" if value is None else value
+    return value or "none"

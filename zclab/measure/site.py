@@ -65,7 +65,7 @@ class Ground:
             with suppress(MeasureError):
                 found[place] = site.look()
                 if "packet_taps" in host:
-                    found[place]["host_packet_taps"] = host["packet_taps"] or 0
+                    found[place]["host_packet_taps"] = host["packet_taps"]
         return _with_places(host, found)
 
 

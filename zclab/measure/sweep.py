@@ -313,7 +313,7 @@ def _warnings(before: dict[str, Any]) -> list[str]:
         )
     if before["hypervisor"]:
         warnings.append("virtual machine: other guests may take CPU time")
-    taps = max(facts["host_packet_taps"] for facts in before["paths"].values())
+    taps = max(facts["host_packet_taps"] or 0 for facts in before["paths"].values())
     if taps:
         warnings.append(
             f"{taps} packet taps on the host (/proc/net/packet): kernels without taps "

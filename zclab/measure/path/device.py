@@ -140,8 +140,10 @@ def _tc_programs(network: IPRoute, index: int) -> int:
     return len(found)
 
 
-def packet_taps(name: str = "") -> int:
+def packet_taps(name: str = "") -> int | None:
     """Return how many AF_PACKET sockets of this namespace see all protocols.
+
+    None where the kernel does not tell: no such file, or it may not be read.
 
     Such a socket makes the kernel copy what leaves its device, or any device if it
     is bound to none (dev_queue_xmit_nit). Source: packet(7), /proc/net/packet.
@@ -154,7 +156,7 @@ def packet_taps(name: str = "") -> int:
     try:
         lines = Path("/proc/net/packet").read_text().splitlines()[1:]
     except OSError:
-        return 0
+        return None
     sockets = [line.split() for line in lines]
     return sum(
         words[3] == ETH_P_ALL and (seen is None or int(words[4]) in seen)

@@ -93,8 +93,8 @@ class Route:
                 found["xdp"] = device.xdp(far, index) or found["xdp"]
         return {**self.facts, **found}
 
-    def packet_taps(self) -> int:
-        """Return how many packet taps see the device now."""
+    def packet_taps(self) -> int | None:
+        """Return how many packet taps see the device now, None if that is unknown."""
         return device.packet_taps(self.device)
 
     def counters(self) -> dict[str, int]:
