@@ -361,7 +361,7 @@ def test_refusals(monkeypatch):
     plan = lenient("true")
     bad = plan.points[1].name
 
-    def refusal(_, points, __):
+    def refusal(_, points, __, **___):
         return "EPERM: try otherwise" if any(p.name == bad for p in points) else ""
 
     monkeypatch.setattr(site, "_refusal", refusal)
@@ -369,7 +369,7 @@ def test_refusals(monkeypatch):
 
     assert [point.name for point in kept.points] == [plan.points[0].name]
     assert kept.excluded == ((bad, "EPERM: try otherwise"),)
-    monkeypatch.setattr(site, "_refusal", lambda *_: "EPERM: try otherwise")
+    monkeypatch.setattr(site, "_refusal", lambda *_, **__: "EPERM: try otherwise")
     with pytest.raises(CapabilityError, match="try otherwise"):
         site.without_refused(plan)
 

@@ -96,3 +96,49 @@ def test_a_situation_is_made_and_looked_at():
     told = json.loads(done.stdout)
     assert [one["point"].partition("-udp")[0] for one in told] == ["sink+mtu=1500"] * 2
     assert [one["rule"] for one in told] == ["sink", "fragmented"]
+
+
+MIXED_PLAN = """
+lenient: {lenient}
+points:
+  - {{path: lo, with: [tx-checksum=off, sg=off], sizes: [600], modes: [send]}}
+  - {{path: lo, with: {second}, sizes: [1200, 4000], modes: [send, send_zc]}}
+"""
+
+
+def lenient(folder, **values):
+    """Run the command on a plan of places of which loopback refuses two."""
+    values = {"lenient": "true", "second": "''", **values}
+    plan = folder / "plan.yaml"
+    plan.write_text(MIXED_PLAN.format(**values), encoding="utf-8")
+    return preflight("--plan", str(plan), "--json")
+
+
+@needs_uring
+def test_of_a_lenient_plan_the_rest_is_predicted(tmp_path):
+    """What this host refuses is told, each place of it; the others are predicted."""
+    done = lenient(tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert {one["point"] for one in told} == {"lo-udp4-1200B-n8", "lo-udp4-4000B-n8"}
+    lines = done.stderr.splitlines()
+    assert [line.split(": ")[:2] for line in lines] == [
+        ["left out", "lo+tx-checksum=off-udp4-600B-n8"],
+        ["left out", "lo+sg=off-udp4-600B-n8"],
+    ]
+    assert all("use another path" in line for line in lines)
+
+
+@needs_uring
+@pytest.mark.parametrize(
+    ("values", "refusals"),
+    [({"second": "sg=off"}, 5), ({"lenient": "false"}, 1)],
+)
+def test_nothing_left_to_predict(tmp_path, values, refusals):
+    """Where nothing can be had, or the plan wants all of it, that is exit 77."""
+    done = lenient(tmp_path, **values)
+
+    assert done.returncode == 77, done.stderr
+    assert not done.stdout
+    assert done.stderr.count("use another path") == refusals

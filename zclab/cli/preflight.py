@@ -20,8 +20,8 @@ from zclab.cli.app import (
     With,
     app,
 )
-from zclab.cli.terminal import echo_columns
-from zclab.errors import InputError
+from zclab.cli.terminal import echo_columns, say
+from zclab.errors import CapabilityError, InputError, MeasureError
 
 
 @app.command(epilog="Example: zclab preflight --sizes 1472,1473 --with mtu=1500")
@@ -63,7 +63,8 @@ def preflight(  # noqa: PLR0917 - typer calls it by keyword
     The paths are made in network namespaces, their facts are read, and they are taken
     down again; no payload is sent, over a device (--path nic) one byte at the most. The
     points are those of a profile, of your own plan, or of a grid, as `zclab measure`
-    takes them.
+    takes them. Of a lenient plan what this host refuses is told on stderr, and the
+    others are predicted; it ends with 77 only if nothing is left.
     """
     from zclab import preflight as rulebook
     from zclab.cli.measure import plan_of, typed_of
@@ -90,7 +91,7 @@ def preflight(  # noqa: PLR0917 - typer calls it by keyword
     if named or plan is None:
         plan = plan_of(profile, plan_file, typed_of(grid), {}, target=target)
     if host is None:
-        host = _read(plan, target)
+        plan, host = _read(plan, target)
     told = list(rulebook.of_plan(plan, host))
     if as_json:
         typer.echo(json.dumps([one.to_json() for one in told], indent=2))
@@ -113,8 +114,11 @@ def _stored(name: str) -> tuple[Any, Mapping[str, Any]]:
     return run.plan, run.host
 
 
-def _read(plan: Any, target: Any) -> Mapping[str, Any]:
-    """Make the places of a plan, and return the facts of the host and of each."""
+def _read(plan: Any, target: Any) -> tuple[Any, Mapping[str, Any]]:
+    """Make the places of a plan; return it, and the facts of the host and of each.
+
+    A lenient plan is without what this host refuses, of which each is told.
+    """
     from zclab.measure import site
 
     if plan.synthetic:
@@ -122,7 +126,16 @@ def _read(plan: Any, target: Any) -> Mapping[str, Any]:
             f"plan {plan.profile} is synthetic: its copied share is planted, no kernel "
             "decides; name another plan"
         )
-    return site.facts(plan, target)
+    try:
+        return plan, site.facts(plan, target)
+    except (CapabilityError, MeasureError):
+        if not plan.lenient:
+            raise
+    refused = site.refusals(plan, target, sends=False)
+    for name, why in refused.items():
+        say(f"left out: {name}: {why}")
+    plan = site.left_of(plan, refused)
+    return plan, site.facts(plan, site.needed(plan, target))
 
 
 def _print(told: Sequence[Any]) -> None:

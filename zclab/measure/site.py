@@ -132,27 +132,55 @@ def without_refused(plan: Plan, target: Target | None = None) -> Plan:
         CapabilityError: nothing of it can be had; the message is the first refusal's.
 
     """
-    refused: dict[str, str] = {}
-    for place in plan.places:
-        points = tuple(point for point in plan.points if point.place == place)
-        if _refusal(plan, points, target):
-            for point in points:
-                if why := _refusal(plan, (point,), target):
-                    refused[point.name] = target.unnamed(why) if target else why
+    refused = refusals(plan, target)
+    kept = left_of(plan, refused)
+    excluded = dict(plan.excluded) | refused
+    return replace(kept, excluded=tuple(excluded.items()))
+
+
+def left_of(plan: Plan, refused: dict[str, str]) -> Plan:
+    """Return a plan without the points that were refused.
+
+    Raises:
+        CapabilityError: none is left; the message is the first refusal's.
+
+    """
     kept = tuple(point for point in plan.points if point.name not in refused)
     if not kept:
         raise CapabilityError(next(iter(refused.values())))
-    excluded = dict(plan.excluded) | refused
-    return replace(plan, points=kept, excluded=tuple(excluded.items()))
+    return replace(plan, points=kept)
 
 
-def _refusal(plan: Plan, points: tuple[Point, ...], target: Target | None) -> str:
+def refusals(
+    plan: Plan, target: Target | None = None, *, sends: bool = True
+) -> dict[str, str]:
+    """Return the points that cannot be had here, each with what was said of it.
+
+    Args:
+        plan: what should be measured.
+        target: where the nic path sends.
+        sends: whether each is tried with a block, besides being brought up.
+
+    """
+    refused: dict[str, str] = {}
+    for place in plan.places:
+        points = tuple(point for point in plan.points if point.place == place)
+        if _refusal(plan, points, target, sends=sends):
+            for point in points:
+                if why := _refusal(plan, (point,), target, sends=sends):
+                    refused[point.name] = target.unnamed(why) if target else why
+    return refused
+
+
+def _refusal(
+    plan: Plan, points: tuple[Point, ...], target: Target | None, *, sends: bool
+) -> str:
     """Return why points of one place cannot be had together, empty if they can."""
     try:
         with ExitStack() as stack:
             part = replace(plan, points=points)
             ground = prepare(part, stack, needed(part, target))
-            for point in points:
+            for point in points if sends else ():
                 ground.sites[point.place].block(
                     point, list(point.arms), -1, TRIAL_SLICE_NS, TRIAL_DEADLINE_S
                 )
