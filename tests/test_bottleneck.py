@@ -10,13 +10,14 @@ import pytest
 
 from tests import samples
 from zclab.explain import bottleneck, claims, published
-from zclab.explain.bottleneck import BUSY, LOST, WIRE, named
+from zclab.explain.bottleneck import BUSY, LOST, WAITED, WIRE, named
 from zclab.params import Path as PacketPath
 from zclab.params import Point, Protocol, grid
 from zclab.publish import mail
 from zclab.store import Run
 
 NAN = math.nan
+NOTHING = {"receiver": NAN, "wire": NAN, "lost": NAN}
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,9 @@ NAN = math.nan
         ({"sender": 1.0, "receiver": 0.2, "wire": 0.5, "lost": LOST}, "drops"),
         ({"sender": 1.0, "receiver": BUSY, "wire": 0.5, "lost": 0.2}, "receiver"),
         ({"sender": 1.0, "receiver": 1.0, "wire": WIRE, "lost": 0.2}, "wire"),
+        ({"sender": BUSY, **NOTHING, "waited": 1.0}, "sender"),
+        ({"sender": 0.5, **NOTHING, "waited": WAITED}, "answers"),
+        ({"sender": 0.5, **NOTHING, "waited": 0.49}, "not known"),
     ],
 )
 def test_rule(shares: dict[str, float], word: str) -> None:
@@ -90,6 +94,7 @@ def run_of(tmp_path: Path, **columns: Any) -> Run:
         sent_total_bytes=1000 * SIZE,
         cpu_user_ns=1_000_000,
         cpu_sys_ns=4_000_000,
+        switches_voluntary=3,
     )
     wide = {
         name: pd.array([value] * len(table), dtype="Int64")
@@ -197,6 +202,49 @@ def test_cpu_time_is_compared_in_pairs(tmp_path: Path) -> None:
     assert bottleneck.more_text(row) == "-50% [-50, -50]"
     assert found.loc["send_zc", "cpu_percent"] == pytest.approx(0)
     assert bottleneck.more_text(found.loc["send"]) == ""
+
+
+def answered(tmp_path: Path, **columns: Any) -> Run:
+    """Return a run of TCP over the sink in which every sample has these counters."""
+    made = samples.make(
+        tmp_path,
+        plan_points=grid(
+            path=PacketPath.SINK,
+            protocol=Protocol.TCP,
+            family=4,
+            sizes=(1200,),
+            modes=("send", "send_zc_fixed"),
+            batch=1,
+            situation="answered",
+        ),
+        planned=24,
+    )
+    return replace(made, samples=made.samples.assign(elapsed_ns=1_000_000, **columns))
+
+
+def test_tcp_over_the_sink_is_the_senders_where_it_never_waits(tmp_path: Path) -> None:
+    """A thread that was never switched out had the CPU, whatever a tick counted."""
+    run = answered(tmp_path, cpu_user_ns=0, cpu_sys_ns=0)
+    found = bottleneck.limits(run)
+    assert set(found["path"]) == {"sink+answered"}
+    assert limit_of(run) == {"sender"}
+    assert found["sender_share"].eq(1).all()
+    assert found["receiver_share"].isna().all()
+
+
+def test_tcp_over_the_sink_waits_for_acknowledgements(tmp_path: Path) -> None:
+    """A sender that sleeps there waits for room, and its CPU time counts."""
+    run = answered(tmp_path, cpu_user_ns=0, cpu_sys_ns=570_000, switches_voluntary=1)
+    table = run.samples
+    dearer = table["cpu_sys_ns"].where(table["arm"] == "send", 810_000)
+    run = replace(run, samples=table.assign(cpu_sys_ns=dearer))
+    found = bottleneck.limits(run).set_index("arm")
+    assert limit_of(run) == {"answers"}
+    assert found.loc["send", "sender_share"] == pytest.approx(0.57)
+    assert found.loc["send_zc_fixed", "cpu_low"] > 0
+    (text,) = bottleneck.sentences(bottleneck.limits(run))
+    assert text.startswith("sink+answered: the sender waits for acknowledgements in 2")
+    assert "its CPU time per request counts" in text
 
 
 def test_namespaces_without_a_receiver_are_left_out(tmp_path: Path) -> None:

@@ -12,9 +12,13 @@ The rule, by the sums over all samples of an arm, the first that holds:
    them, so there the thread alone counts.
 3. *drops*: `LOST` or more was dropped by the device, or did not arrive.
 4. *sender*: the sending thread was busy for `BUSY` of the time.
-5. *not known*: none of them.
+5. *answers*: TCP over the sink, and the sending thread waited in half of the slices or
+   more. Nothing is there to wait for but room, which acknowledgements make.
+6. *not known*: none of them.
 
 What was not measured (a receiver without a peer, a link without a speed) is no reason.
+Nor is the CPU of a responder: it looks for headers without sleeping, and so is busy
+whether or not anybody waits for it.
 """
 
 import math
@@ -25,8 +29,8 @@ import numpy as np
 import pandas as pd
 
 from zclab import options as opts
-from zclab import stats
-from zclab.explain import joined, table
+from zclab import situation, stats
+from zclab.explain import joined, processor, table
 from zclab.explain.facts import lookup
 from zclab.packet import ETHERNET_BYTES, header_bytes, payload_bytes
 from zclab.params import BASELINE, CONTROL, Path, Point, Protocol
@@ -36,7 +40,10 @@ WIRE = 0.90
 BUSY = 0.85  # CPU time comes in ticks, and a wake-up now and then is no idling
 LOST = 0.01
 
+WAITED = 0.5
+
 BY_WIRE, BY_RECEIVER, BY_DROPS, BY_SENDER = "wire", "receiver", "drops", "sender"
+BY_ANSWERS = "answers"
 UNKNOWN = "not known"
 
 KIB = 1024
@@ -44,19 +51,31 @@ CHUNKS = 20  # consecutive blocks: CPU time of one block is a handful of ticks
 LIVE = (Path.NIC, Path.VETH, Path.LO)
 
 
+def covered(point: Point) -> bool:
+    """Return whether something else than the sender may be a point's limit."""
+    return point.path in LIVE or answered(point)
+
+
+def answered(point: Point) -> bool:
+    """Return whether a responder plays the receiver's side of a point's TCP."""
+    words = situation.facts(point.situation)
+    return point.protocol is Protocol.TCP and situation.ANSWERED in words
+
+
 def limits(run: Run) -> pd.DataFrame:
-    """Return one row per arm of each point that something receives, or a card sends.
+    """Return one row per arm of each point that something receives or a card sends.
 
     Columns: point, path (its place), protocol, family, io_size_bytes, batch, given
     (options of the point), arm, n (blocks), bottleneck; sender_share, receiver_share,
-    wire_share, lost_share (0 to 1, NaN where not known); mbit_per_s (on the wire,
-    headers and gaps included); cpu_ns_per_kib (of the sending thread); cpu_percent,
+    wire_share, lost_share, waited_share (of the slices in which the sender waited; all
+    0 to 1, NaN where not known); mbit_per_s (on the wire, headers and gaps included);
+    cpu_ns_per_kib (of the sending thread, see `processor`); cpu_percent,
     cpu_low, cpu_high (what the arm takes more than `send` of that, in percent, with
     the 95 % interval; NaN for `send` itself).
 
     Empty where the run has no such point.
     """
-    points = [point for point in run.plan.points if point.path in LIVE]
+    points = [point for point in run.plan.points if covered(point)]
     there = run.samples["point"].isin([point.name for point in points])
     samples = _counted(run.samples[there])
     rows = [
@@ -88,9 +107,8 @@ def _counted(samples: pd.DataFrame) -> pd.DataFrame:
             "point": samples["point"].astype(str),
             "arm": samples["arm"].astype(str),
             "block": samples["block"],
-            "cpu_ns": (samples["cpu_user_ns"] + samples["cpu_sys_ns"]).astype(
-                "float64"
-            ),
+            "cpu_ns": processor.sender_cpu_ns(samples),
+            "waited": samples["switches_voluntary"].astype("float64") > 0,
             "receiver_ns": (
                 samples["receiver_cpu_user_ns"] + samples["receiver_cpu_sys_ns"]
             ).astype("float64"),
@@ -109,6 +127,7 @@ def _rows(
             continue
         sums = found.sum(numeric_only=True, min_count=1).to_dict()
         shares = _shares(point, arm, sums, facts)
+        shares["waited"] = found["waited"].mean() if answered(point) else math.nan
         base = mine[mine["arm"] == BASELINE]
         interval = None if arm == BASELINE else _more(found, base)
         yield {
@@ -129,7 +148,14 @@ def _rows(
         }
 
 
-def named(*, sender: float, receiver: float, wire: float, lost: float) -> str:
+def named(
+    *,
+    sender: float,
+    receiver: float,
+    wire: float,
+    lost: float,
+    waited: float = math.nan,
+) -> str:
     """Return the bottleneck that shares tell of, by the rule of this module.
 
     Args:
@@ -137,6 +163,8 @@ def named(*, sender: float, receiver: float, wire: float, lost: float) -> str:
         receiver: likewise of the receiving one; NaN: not known, as the others.
         wire: share of the link's speed that was reached.
         lost: share of what was sent that did not arrive.
+        waited: share of the slices in which the sender waited, where nothing but
+            acknowledgements could be waited for.
 
     """
     for limit, is_so in (
@@ -144,6 +172,7 @@ def named(*, sender: float, receiver: float, wire: float, lost: float) -> str:
         (BY_RECEIVER, receiver >= BUSY),
         (BY_DROPS, lost >= LOST),
         (BY_SENDER, sender >= BUSY),
+        (BY_ANSWERS, waited >= WAITED),
     ):
         if is_so:
             return limit
@@ -164,7 +193,9 @@ def _shares(
     receiving = elapsed * sent_share + sums["drain_ns"]
     return {
         "sender": sums["cpu_ns"] / (elapsed * threads),
-        "receiver": _receiver(sums, receiving, spread=spread),
+        "receiver": math.nan
+        if answered(point)
+        else _receiver(sums, receiving, spread=spread),
         "wire": wire / link if link else math.nan,
         "lost": _lost(point, sums),
     }
@@ -243,6 +274,7 @@ _COLUMNS = [
     *("point", "path", "protocol", "family", "io_size_bytes", "batch", "given"),
     *("arm", "n"),
     *("bottleneck", "sender_share", "receiver_share", "wire_share", "lost_share"),
+    *("waited_share",),
     *("mbit_per_s", "cpu_ns_per_kib", "cpu_percent", "cpu_low", "cpu_high"),
 ]
 
@@ -264,6 +296,8 @@ _MEANINGS = {
     BY_RECEIVER: "the receiver's CPU is the limit in {}",
     BY_DROPS: "more is sent than arrives in {}",
     BY_SENDER: "the sender's CPU is the limit in {}",
+    BY_ANSWERS: "the sender waits for acknowledgements in {}: there its CPU time per "
+    "request counts, not the gain",
     UNKNOWN: "nothing that was measured is the limit in {}",
 }
 

@@ -20,6 +20,7 @@ import pandas as pd
 from zclab import options as opts
 from zclab import stats
 from zclab.errors import DataError
+from zclab.explain import processor
 from zclab.params import BASELINE, CONTROL, Point, arm_mode
 from zclab.store import Run
 
@@ -330,7 +331,7 @@ def _counters(samples: pd.DataFrame) -> Iterator[tuple[str, npt.NDArray[np.int64
     yield "empty", (whole("requests") == 0).astype(np.int64)
     untold = (whole("notifications") > 0) & samples["copied"].isna().to_numpy()
     yield "untold", untold.astype(np.int64)
-    yield "cpu_ns", whole("cpu_user_ns") + whole("cpu_sys_ns")
+    yield "cpu_ns", processor.sender_cpu_ns(samples).astype(np.int64)
     received = samples["received_bytes"].notna().to_numpy()
     yield "sent_bytes", np.where(received, whole("sent_total_bytes"), 0)
 
