@@ -60,7 +60,7 @@ def test_the_dummy_table_is_the_mails(tmp_path: Folder) -> None:
     run.samples.loc[run.samples["arm"] == "send_zc_fixed", "ns_per_request"] = (
         1632.0 / 1.4
     )
-    text = v5.shaped(table.summary(run), "v5-dummy", v5.notification(run))
+    text = v5.shaped(table.summary(run), "v5-dummy")
 
     assert text == DUMMY
 
@@ -89,33 +89,26 @@ def test_extreme_numbers_still_fit(tmp_path: Folder) -> None:
         tmp_path, planned=8, gain=lambda p, arm: 400.0 if "zc" in arm else 0.0
     )
     run.samples["ns_per_request"] /= 4
-    rows, prices = table.summary(run), v5.notification(run)
+    rows = table.summary(run)
     for name in v5.NAMES:
-        assert max(map(len, v5.shaped(rows, name, prices).splitlines())) <= 72
+        assert max(map(len, v5.shaped(rows, name).splitlines())) <= 72
 
 
-def test_what_zc_would_be_is_marked_as_no_measurement(
+def test_v5s_zc_over_udp_is_a_dash_and_the_footnote_says_why(
     run: store.Run, frame: pd.DataFrame
 ) -> None:
-    """It is zc + flush less the notification, and never has an interval or verdict."""
-    prices = v5.notification(run)
-    line = v5.shaped(frame, "v5-dummy", prices).splitlines()[2]
-    cell = line.split("|")[3].strip()
+    """No number of ours stands there, and none is made from others; TCP's has one."""
+    lines = v5.shaped(frame, "v5-dummy").splitlines()
+    here = [line.split("|")[3].strip() for line in lines if "| here |" in line]
     rows = claims.compared(frame, run).set_index("claim")
 
-    assert re.fullmatch(r"~\d+k \([-+]\d+%\)", cell)
+    assert here == ["-"] * 4
     assert rows.loc["v5-dummy/8000/zc", "verdict"] == claims.NOT_COMPARABLE
-    plain, flush = (
-        float(
-            frame[(frame["io_size_bytes"] == 8000) & (frame["arm"] == arm)][name].iloc[
-                0
-            ]
-        )
-        for arm, name in (("send", "ns_per_request"), ("send_zc_fixed", "saved_ns"))
-    )
-    here = prices[(prices["path"] == "sink") & (prices["protocol"] == "udp")]
-    ns = plain - flush - float(here["price_ns"].iloc[0])
-    assert int(cell[1:].partition("k")[0]) == round(1e6 / ns)
+    assert "no notification" in v5.NO_TWIN
+    for name in ("v5-dummy", "v5-nic"):
+        assert "zc" not in published.TWINS[name].arms
+    arm = published.TWINS[v5.TCP].arms["zc"]
+    assert v5.NO_TWIN.endswith(f"its zc over TCP has one: {arm}.")
 
 
 def test_tcp_over_the_sink_stands_above_loopback(frame: pd.DataFrame) -> None:
@@ -150,6 +143,23 @@ def test_the_selftests_ratios_stand_beside_ours(frame: pd.DataFrame) -> None:
     assert [row[2] for row in cells[1:]] == ["1.000", "0.705", "0.751", "0.758"]
     ours = [float(row[4].partition(" ")[0]) for row in cells[1:]]
     assert ours == pytest.approx([1, 0.71, 0.75, 0.80], abs=0.01)
+    assert cells[1][4] == "1.000"
+
+
+def test_what_the_ns_take_for_granted_is_said(
+    run: store.Run, frame: pd.DataFrame
+) -> None:
+    """One line where ns were compared: none for requests/s, nor where none were."""
+    found = claims.compared(frame, run)
+    last = v5.verdicts(found, "feb2025-selftest")[-1]
+
+    assert "if its MB are MiB and it counted 1.2 s as 1 s (" in last
+    tcp = v5.verdicts(found, "v5-tcp-localhost")[-1]
+    assert "if its MB are MiB (" in tcp
+    assert not any("hold if" in text for text in v5.verdicts(found, "v5-dummy"))
+    lacking = found[found["point"] == ""]
+    for name in published.TWINS:
+        assert not any("hold if" in text for text in v5.verdicts(lacking, name))
 
 
 def test_verdicts_name_what_was_not_measured_and_how_to(

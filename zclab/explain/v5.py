@@ -11,20 +11,18 @@ from collections.abc import Iterator
 import pandas as pd
 
 from zclab import situation as situations
-from zclab.explain import cost, published, table
-from zclab.explain.claims import NOT_MEASURED
+from zclab.explain import published, table
+from zclab.explain.claims import NOT_COMPARABLE, NOT_MEASURED
 from zclab.params import BASELINE
-from zclab.store import Run
 
 SELFTEST = "feb2025-selftest"
 TCP = "v5-tcp-localhost"
 NAMES = ("v5-nic", "v5-dummy", TCP, SELFTEST)  # as the mails have them
 
-NOTIFICATION = "notification and bookkeeping"  # of `cost.prices`
-
-ESTIMATED = (
-    "~: not measured, v5's zc has no twin; it is zc + flush less what a notification "
-    "costs here (fixed cost of send_zc_fixed less that of send)."
+# Of both UDP tables, whose column "zc" is a dash here.
+NO_TWIN = (
+    "v5's zc over UDP posts no notification, and so has no counterpart in mainline "
+    "(-); its zc over TCP has one: send_zc_fixed."
 )
 
 
@@ -45,13 +43,7 @@ def points(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["io_size_bytes", "point"])
 
 
-def notification(run: Run) -> pd.DataFrame:
-    """Return what a notification costs here, by series; see `cost.prices`."""
-    found = cost.prices(run)
-    return found[found["what"] == NOTIFICATION] if len(found) else found
-
-
-def shaped(frame: pd.DataFrame, name: str, prices: pd.DataFrame | None = None) -> str:
+def shaped(frame: pd.DataFrame, name: str) -> str:
     """Return a published table with ours beneath each of its rows.
 
     A cell that the run has no number for is a dash.
@@ -59,7 +51,6 @@ def shaped(frame: pd.DataFrame, name: str, prices: pd.DataFrame | None = None) -
     Args:
         frame: what `table.summary` returned.
         name: of one of `NAMES`.
-        prices: what `notification` returned, for the column that has no twin.
 
     Raises:
         InputError: there is no such published table.
@@ -70,12 +61,10 @@ def shaped(frame: pd.DataFrame, name: str, prices: pd.DataFrame | None = None) -
         return table.grid(list(_selftest(frame)), left=(0,))
     if name == TCP:
         return table.grid(list(_tcp(frame)))
-    return table.grid(list(_rows(frame, name, prices)))
+    return table.grid(list(_rows(frame, name)))
 
 
-def _rows(
-    frame: pd.DataFrame, name: str, prices: pd.DataFrame | None
-) -> Iterator[tuple[str, ...]]:
+def _rows(frame: pd.DataFrame, name: str) -> Iterator[tuple[str, ...]]:
     cells = published.cells()
     cells = cells[cells["table"] == name]
     columns = list(dict.fromkeys(cells["column"]))
@@ -95,8 +84,7 @@ def _rows(
                 rate = _rate(_paired_rate(ours, base))
                 found.append(f"{rate} {_gain(ours)}")
             else:
-                flush = _arm(frame, point, arms[columns[-1]])
-                found.append(_estimate(base, flush, prices))
+                found.append("-")
         yield ("", "here", *found)
 
 
@@ -105,30 +93,6 @@ def _printed(cell: pd.Series) -> str:
     percent = cell["printed_gain_percent"]
     told = "" if math.isnan(percent) else f" ({table.percent_text(percent)})"
     return f"{cell['value']:.0f}{told}"
-
-
-def _estimate(
-    base: pd.Series | None, flush: pd.Series | None, prices: pd.DataFrame | None
-) -> str:
-    """Return the rate without a notification, as `ESTIMATED` says; or a dash."""
-    if base is None or flush is None or prices is None or prices.empty:
-        return "-"
-    alike = prices[
-        (prices["path"] == situations.path_of(base["path"]))
-        & (prices["situation"] == base["situation"])
-        & (prices["protocol"] == base["protocol"])
-        & (prices["family"] == base["family"])
-        & (prices["batch"] == base["batch"])
-        & (prices["given"] == base["given"])
-    ]
-    plain = float(base["ns_per_request"])
-    if alike.empty:
-        return "-"
-    ns = plain - flush["saved_ns"] - float(alike.iloc[0]["price_ns"])
-    if not 0 < ns < math.inf:
-        return "-"
-    percent = table.signed((plain / ns - 1) * 100, 0)
-    return f"~{_rate(1e9 / ns)} ({percent}%)"
 
 
 def _tcp(frame: pd.DataFrame) -> Iterator[tuple[str, ...]]:
@@ -180,7 +144,7 @@ def _selftest(frame: pd.DataFrame) -> Iterator[tuple[str, ...]]:
         if base is None or ours is None:
             yield (*said, "-", "-", "-")
         elif cell.column == twin.baseline:
-            yield (*said, _mib(base["requests_per_s"], size), "1", "")
+            yield (*said, _mib(base["requests_per_s"], size), "1.000", "")
         else:
             yield (
                 *said,
@@ -202,7 +166,8 @@ def ratio_text(row: pd.Series) -> str:
 def verdicts(compared: pd.DataFrame, name: str) -> list[str]:
     """Return the verdict on each row of a published table, a sentence each.
 
-    Rows that are not measured, or not comparable for one reason, share a sentence.
+    Rows that are not measured, or not comparable for one reason, share a sentence. The
+    last one says what the ns of the mail take for granted, where there are any.
 
     Args:
         compared: what `claims.compared` returned.
@@ -225,7 +190,26 @@ def verdicts(compared: pd.DataFrame, name: str) -> list[str]:
         if measure:
             told += f" Measure: {'; '.join(measure)}"
         found.append(told)
+    if (~mine["verdict_ns"].isin(["", NOT_COMPARABLE, NOT_MEASURED])).any():
+        found += _assumed(name)
     return found
+
+
+def _assumed(name: str) -> Iterator[str]:
+    """Yield what a table's ns rest on besides its numbers; see `data/reference`."""
+    cells = published.cells()
+    units = set(cells.loc[cells["table"] == name, "unit"])
+    over = published.twin(name).overstated
+    parts = []
+    if "MB/s" in units:
+        parts.append("its MB are MiB")
+    if over != 1:
+        parts.append(f"it counted {over:g} s as 1 s")
+    if parts:
+        yield (
+            f"ns saved then hold if {' and '.join(parts)} "
+            "(data/reference/README.md); the percents hold anyway."
+        )
 
 
 def commands(rows: pd.DataFrame, name: str) -> list[str]:

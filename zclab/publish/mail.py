@@ -388,7 +388,6 @@ def _claims(
 
     Tables that the run has nothing of are under what is not shown.
     """
-    prices = v5.notification(run)
     for name in v5.NAMES:
         points = set(v5.points(frame, name)["point"].dropna())
         rows = frame[frame["point"].isin(points)]
@@ -397,7 +396,7 @@ def _claims(
             continue
         title = f"{published.twin(name).title}, {_UNITS.get(name, 'requests/s')}"
         yield _caption(title, rows, _names(name, rows) + _caveat(name, frame, rows))
-        text = v5.shaped(frame, name, prices)
+        text = v5.shaped(frame, name)
         yield text.splitlines()
         yield _bullets(v5.verdicts(compared, name))
     older = compared[~compared["table"].isin(v5.NAMES) & (compared["point"] != "")]
@@ -510,7 +509,7 @@ def _names(name: str, rows: pd.DataFrame) -> str:
 def _caveat(name: str, frame: pd.DataFrame, rows: pd.DataFrame) -> str:
     """Return what keeps a table from being compared, or must be known to do so."""
     if name in ("v5-dummy", "v5-nic"):
-        return f" {v5.ESTIMATED}"
+        return f" {v5.NO_TWIN}"
     if name != v5.TCP:
         return ""
     unit = " v5's unit is its author's, in an earlier mail; its percent are computed."

@@ -62,7 +62,6 @@ def index(
     """
     summary = table.summary(run)
     compared = claims.compared(summary, run)
-    prices = v5.notification(run)
     limits = bottleneck.limits(run)
     return _render(
         "index.html.jinja",
@@ -73,10 +72,9 @@ def index(
         opening=opening.sentences(run, summary, compared),
         sentences=claims.sentences(run, summary),
         shapes=[
-            (published.twin(name).title, v5.shaped(summary, name, prices))
-            for name in v5.NAMES
+            (published.twin(name).title, v5.shaped(summary, name)) for name in v5.NAMES
         ],
-        estimated=v5.ESTIMATED,
+        no_twin=v5.NO_TWIN,
         sizes=readable.sizes(run, summary),
         headline=_headline(compared),
         in_short=mail.summary(summary),
