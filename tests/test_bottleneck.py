@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from tests import samples
-from zclab.explain import bottleneck, claims, published
+from zclab.explain import bottleneck, claims, published, readable
 from zclab.explain.bottleneck import BUSY, LOST, WAITED, WIRE, named
 from zclab.params import Path as PacketPath
 from zclab.params import Point, Protocol, grid
@@ -318,3 +318,23 @@ def test_copied_sends_of_a_card_are_not_v5s(tmp_path: Path) -> None:
     row = claims.compare(run).set_index("claim").loc["v5-nic/4000/zc+flush"]
     assert row["verdict"] == claims.NOT_COMPARABLE
     assert "100% of notifications say copied" in row["reason"]
+
+
+@pytest.mark.parametrize(("took_ns", "told"), [(1_900_000, "95"), (2_100_000, "100")])
+def test_a_responder_has_one_cpu(tmp_path: Path, took_ns: int, told: str) -> None:
+    """Its time is of warm-up, slice and drain, and is told as a share of all three."""
+    run = answered(
+        tmp_path,
+        drain_ns=0,
+        bytes=1_200_000,
+        sent_total_bytes=2_400_000,
+        responder_segments=100,
+        responder_acks=50,
+        responder_lost=0,
+        receiver_cpu_user_ns=took_ns,
+        receiver_cpu_sys_ns=0,
+        tcp_retransmits=0,
+        tcp_timeouts=0,
+    )
+    busy = readable.answered(run)["responder busy [% of its CPU]"]
+    assert set(busy) == {told}

@@ -188,9 +188,7 @@ def _shares(
     elapsed = sums["elapsed_ns"]
     link = facts.get("link_mbit")
     wire = _wire_bits(point, arm, sums, facts) / elapsed * 1e3  # bits/ns to Mbit/s
-    # The receiver is asked before the warm-up and after the drain.
-    sent_share = sums["sent_total_bytes"] / sums["bytes"]
-    receiving = elapsed * sent_share + sums["drain_ns"]
+    receiving = receiving_ns(sums)
     return {
         "sender": sums["cpu_ns"] / (elapsed * threads),
         "receiver": math.nan
@@ -199,6 +197,21 @@ def _shares(
         "wire": wire / link if link else math.nan,
         "lost": _lost(point, sums),
     }
+
+
+def receiving_ns(sums: Mapping[str, float]) -> float:
+    """Return for how long something was received, in ns: warm-up, slice and drain.
+
+    The receiver is asked for its CPU time before the one and after the other. The
+    warm-up has no clock of its own; it is taken to be as fast as the slice.
+
+    Args:
+        sums: of elapsed_ns, drain_ns, bytes and sent_total_bytes, as floats: products
+            of two of them outgrow 64 bits.
+
+    """
+    sent_share = sums["sent_total_bytes"] / sums["bytes"]
+    return sums["elapsed_ns"] * sent_share + sums["drain_ns"]
 
 
 def _receiver(sums: Mapping[str, float], receiving_ns: float, *, spread: bool) -> float:
