@@ -1,10 +1,13 @@
 """The rule for published rows, against truths that are planted: class against verdict.
 
 A truth is a published effect and a true one. Its class is what the rule says of the
-true effect itself, known without noise. The lab measures the true effect in bad
-weather, and the verdict is on what was measured.
+true effect itself, known without noise. It is written down here a second time, from
+the words of `claims`: a class that came from the code under test would be as wrong as
+that, and the two would always agree. The lab measures the true effect in bad weather,
+and the verdict is on what was measured.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -51,8 +54,8 @@ NOTES = (
     "Undecided as a class: the published effect is within the tolerance of the true "
     "one, which has the other sign or is none; nobody can tell them apart.",
     "Not comparable: the same points, but 2 to 100 % of their notifications say "
-    "copied. Not measured: a point without the arm. Neither has a clear class, they do "
-    "not depend on the effect.",
+    "copied. Not measured: a point without the arm. Both are always clear: they do not "
+    "depend on the effect.",
 )
 
 
@@ -87,7 +90,7 @@ def run(*, truths: int = TRUTHS, blocks: int = BLOCKS, seed: int = 6) -> Proof:
         finding
         for unit, rows in found.items()
         for word in dict.fromkeys(row.planted for row in rows)
-        for finding in _findings(unit, word, [r for r in rows if r.planted == word])
+        for finding in matrix(unit, word, [r for r in rows if r.planted == word])
     ]
     return Proof(
         part="rule",
@@ -99,7 +102,7 @@ def run(*, truths: int = TRUTHS, blocks: int = BLOCKS, seed: int = 6) -> Proof:
     )
 
 
-def _findings(unit: str, word: str, rows: list[Planted]) -> Iterator[Finding]:
+def matrix(unit: str, word: str, rows: list[Planted]) -> Iterator[Finding]:
     """Yield a row of the confusion matrix, and how many of the clear ones are right."""
     counts = pd.Series([row.verdict for row in rows]).value_counts()
     told = ", ".join(f"{counts[w]} {w}" for w in claims.VERDICTS if w in counts)
@@ -192,22 +195,34 @@ def _drawn(
     none = np.where(random.random(count) < 0.5, 0.0, random.uniform(-1, 1, count))
     true = np.choose(random.integers(0, 3, count), (near, wide, none))
     words = np.array(
-        [_exactly(s, t, least) for s, t in zip(said, true, strict=True)], dtype=object
+        [exactly(s, t, least) for s, t in zip(said, true, strict=True)], dtype=object
     )
     chosen = np.concatenate([np.flatnonzero(words == one)[:truths] for one in CLASSES])
     return said[chosen], true[chosen]
 
 
-def _exactly(said: float, true: float, least: float) -> str:
-    """Return the class of a true effect: the rule's word where nothing is uncertain."""
-    return claims.verdict(said, true, true, true, floor=0.0, least=least)
+def exactly(said: float, true: float, least: float) -> str:
+    """Return the class of a true effect: the rule's word where nothing is uncertain.
+
+    Args:
+        said: the published effect.
+        true: the true one, in the same unit.
+        least: smallest tolerance, likewise.
+
+    """
+    near = abs(said - true) <= max(least, claims.TOLERANCE_SHARE * abs(said))
+    if said * true > 0:
+        return claims.REPRODUCED if near else claims.DIRECTION_ONLY
+    return claims.UNDECIDED if near else claims.CONTRADICTED
 
 
-def _is_clear(said: float, true: float, noise: float, least: float) -> bool:
+def is_clear(said: float, true: float, noise: float, least: float) -> bool:
     """Return whether no effect within the noise of the true one has another class."""
-    word = _exactly(said, true, least)
+    if not math.isfinite(noise):  # too few blocks for an interval
+        return False
+    word = exactly(said, true, least)
     about = np.linspace(true - noise, true + noise, 41)
-    return all(_exactly(said, float(one), least) == word for one in about)
+    return all(exactly(said, float(one), least) == word for one in about)
 
 
 def _row(ns: stats.Floats) -> pd.Series:
@@ -247,9 +262,9 @@ def _by_percent(said: float, true: float, row: pd.Series) -> Planted:
     word, _ = claims.judge(_claim(said), row, published.TWINS["v5-dummy"])
     noise = (row["gain_high"] - row["gain_low"]) / 2 + row["floor_percent"]
     return Planted(
-        planted=_exactly(said, true, claims.TOLERANCE_POINTS),
+        planted=exactly(said, true, claims.TOLERANCE_POINTS),
         verdict=word,
-        clear=_is_clear(said, true, noise, claims.TOLERANCE_POINTS),
+        clear=is_clear(said, true, noise, claims.TOLERANCE_POINTS),
     )
 
 
@@ -264,9 +279,9 @@ def _by_ns(said: float, true: float, row: pd.Series) -> Planted:
     )
     noise = (row["saved_high"] - row["saved_low"]) / 2
     return Planted(
-        planted=_exactly(said, true, claims.TOLERANCE_NS),
+        planted=exactly(said, true, claims.TOLERANCE_NS),
         verdict=word,
-        clear=_is_clear(said, true, noise, claims.TOLERANCE_NS),
+        clear=is_clear(said, true, noise, claims.TOLERANCE_NS),
     )
 
 
