@@ -36,6 +36,7 @@ FILES = {
     "/proc/sys/net/core/wmem_max": "4194304",
     "/proc/sys/net/core/wmem_default": "212992",
     "/proc/sys/net/core/rmem_max": "4194304",
+    "/proc/sys/net/ipv4/tcp_congestion_control": "cubic",
     "/proc/net/packet": PACKET,
     "/proc/kallsyms": "0000000000000000 T _text\n",
     "/proc/cmdline": "quiet",

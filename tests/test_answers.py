@@ -227,7 +227,7 @@ def test_a_run_has_its_place_and_its_facts(run):
 
     assert facts["receiver"] == "responder"
     assert facts["live"] is False
-    assert facts["congestion_control"] == "reno"
+    assert facts["congestion_control"] == {"unasked": "reno"}
     assert facts["reply"]["ack_every"] == Reply().ack_every
     assert "responder" in facts["says"]
 

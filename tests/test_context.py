@@ -52,6 +52,11 @@ CHANGES = [
         False,
         "sink features tx-scatter-gather (True, False)",
     ),
+    (
+        ("paths", "sink", "congestion_control", "unasked"),
+        "bbr",
+        "sink congestion_control unasked (reno, bbr)",
+    ),
     (("sender", "notification_lag"), 8, "sender notification_lag (128, 8)"),
     (("synthetic",), True, "synthetic (False, True)"),
 ]
@@ -64,6 +69,13 @@ KNOWN = {
     "cpu": {**samples.HOST["cpu"], "boost": False},
     "thp": {"enabled": "madvise"},
     "cgroup": {"cpu_limit": 1.5},
+    "paths": {
+        **samples.HOST["paths"],
+        "sink": {
+            **samples.HOST["paths"]["sink"],
+            "congestion_control": {"unasked": "reno"},
+        },
+    },
 }
 
 

@@ -74,6 +74,8 @@ def test_a_healthy_machine_is_fine(root):
             "/proc/config.gz": None, "/boot/config-6.18.1": "CONFIG_KASAN=y"}),
         ("rmem", "noisy", "212992", "rmem_max=4194304", {
             "/proc/sys/net/core/rmem_max": "212992"}),
+        ("congestion", "fyi", "bbr, which paces", "congestion=reno", {
+            "/proc/sys/net/ipv4/tcp_congestion_control": "bbr"}),
         ("optmem", "fyi", "35 notifications", "optmem_max=131072", {
             "/proc/sys/net/core/optmem_max": "20480"}),
         ("quota", "noisy", "0.5 CPUs", "echo max >", {

@@ -68,6 +68,8 @@ def test_order_of_writing_does_not_matter(parts):
         ("mix=send+mixed", "cannot be mixed"),
         ("mix=0*send", "weight"),
         ("mix=200*send+100*send_zc", "256"),
+        ("congestion=as long as it is", "tcp_available_congestion_control"),
+        ("congestion=sixteen_of_them_", "tcp_available_congestion_control"),
     ],
 )
 def test_bad_options_say_what_they_take(text, says):
@@ -85,6 +87,7 @@ def test_bad_options_say_what_they_take(text, says):
         (TCP, ("send",), "addressed=on", "option of udp"),
         (POINT, ("send",), "nodelay=on", "option of tcp"),
         (POINT, ("send",), "eor=on", "option of tcp"),
+        (POINT, ("send",), "congestion=reno", "option of tcp"),
         (POINT, ("send", "send_zc:iovecs=2"), "", "sends one piece"),
         (POINT, ("send", "send_zc:mix=send"), "", "option of mode mixed"),
         (POINT, ("send",), "segment=16", "more than 128 datagrams"),
@@ -123,6 +126,16 @@ def test_an_arm_s_option_lies_over_the_point_s():
     assert point.options("control").taskrun == "coop"
     assert point.options(arm).taskrun == "best"
     assert point.options(arm).lag == 4
+
+
+def test_an_empty_value_lies_over_the_point_s_too():
+    """An arm can go back to the default where its point names a congestion control."""
+    arm = "send_zc:congestion="
+    point = replace(TCP, modes=("send", arm), given=options.parse("congestion=reno"))
+
+    assert point.options("send").congestion == "reno"
+    assert point.options(arm).congestion == ""
+    assert options.canonical(arm) == arm
 
 
 def test_options_are_in_plan_and_name():

@@ -333,7 +333,15 @@ def _place() -> Iterator[Fact]:
             "(zclab/uring/responder.py), sizes in B, times in ns",
             _NEVER,
         ),
-        ("congestion_control", "text", "1", "of the TCP sockets there", _NEVER),
+        (
+            "congestion_control.*",
+            "text",
+            "1",
+            "what the TCP sockets there have (TCP_CONGESTION), by what their option "
+            "`congestion` asks for; unasked: where it asks for none",
+            _NEVER,
+        ),
+        ("congestion_control", "text", "1", "the same in older runs", _NEVER),
         (
             "log_headers_bytes",
             "int",

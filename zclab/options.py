@@ -6,6 +6,7 @@ that all of its arms share. What is not given has the default, which is zclab's 
 way to send. `zclab options` prints the table that `OPTIONS` is.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self, cast
@@ -101,6 +102,15 @@ def _cpu(text: str) -> str:
     if text in {"auto", "any"} or (text.isdecimal() and int(text) < 4096):
         return text
     raise ValueError("use auto, any, or the number of a CPU")
+
+
+def _control(text: str) -> str:
+    # TCP_CA_NAME_MAX, net/tcp.h: the kernel would cut a longer one off in silence.
+    if not re.fullmatch(r"[A-Za-z0-9_-]{0,15}", text):
+        raise ValueError(
+            "use a name that net.ipv4.tcp_available_congestion_control has, or none"
+        )
+    return text
 
 
 MIXABLE = (
@@ -295,6 +305,14 @@ class Options:
         "",
         "TCP_NODELAY",
         _switch,
+    )
+    congestion: str = _option(
+        "",
+        "",
+        "TCP_CONGESTION: reno, cubic or another that the kernel has; none: the "
+        "default of the network namespace, and where a responder answers reno (TCP)",
+        _control,
+        needs="one that is loaded: modprobe tcp_NAME",
     )
     flows: int = _option(
         1,

@@ -283,6 +283,7 @@ def _check_arm(point: Point, arm: str) -> None:
         "addressed is an option of udp": tcp and options.addressed,
         "nodelay is an option of tcp": not tcp and options.nodelay,
         "eor is an option of tcp": not tcp and options.eor,
+        "congestion is an option of tcp": not tcp and options.congestion != "",
         f"iovecs={options.iovecs}: mode {mode} sends one piece; use a sendmsg or vec "
         "mode": options.iovecs > 1 and not mode.scattered,
         f"iovecs={options.iovecs} is more than the {point.io_size_bytes} bytes of a "

@@ -24,6 +24,12 @@ IPV6_LEAST_MTU = 1280  # RFC 8200, section 5; below it addrconf takes IPv6 away
 
 ARM = "send_zc"  # the arm that is meant where none is named
 
+UNASKED = "unasked"  # stands for no option `congestion` in the facts of a place
+# Known by name, as no call tells of a socket whether TCP paces it. bbr asks for that
+# itself (net/ipv4/tcp_bbr.c, bbr_init(): SK_PACING_NEEDED). Any other is paced only by
+# a qdisc fq or by SO_MAX_PACING_RATE: a run sets neither, and doctor names the qdisc.
+PACES = frozenset({"bbr"})
+
 Facts = Mapping[str, Any]
 
 
@@ -410,10 +416,11 @@ def over_reports(
 
 
 def warnings(plan: Plan, host: Mapping[str, Any]) -> list[str]:
-    """Return a line for each reason why points of a plan will be copied or refused.
+    """Return a line for each reason why points of a plan are not what they look like.
 
-    Delivery to the live receiver of the paths veth and lo is left out: it is what these
-    paths are for, and every page says so. Each line has the rule's id and its cure.
+    They will be copied or refused, or TCP will pace them. Delivery to the live receiver
+    of the paths veth and lo is left out: it is what these paths are for, and every page
+    says so. Each line has the rule's id, if there is one, and its cure.
 
     Args:
         plan: what is going to be measured.
@@ -430,6 +437,34 @@ def warnings(plan: Plan, host: Mapping[str, Any]) -> list[str]:
     return [
         f"{'; '.join(names)}: {because} [{rule}]; cure: {RULES[rule].cure}"
         for (because, rule), names in found.items()
+    ] + _paced(plan, host)
+
+
+def controls(facts: Facts) -> dict[str, str]:
+    """Return the congestion controls of a place's TCP sockets, by what was asked for.
+
+    UNASKED is the key where the option `congestion` is empty. Empty over UDP, and where
+    nothing was recorded; older runs recorded the one of the answered sink.
+    """
+    found = facts.get("congestion_control") or {}
+    return {UNASKED: found} if isinstance(found, str) else dict(found)
+
+
+def _paced(plan: Plan, host: Mapping[str, Any]) -> list[str]:
+    """Return a line for each congestion control that paces TCP points of a plan."""
+    paths = host.get("paths") or {}
+    found: dict[str, list[str]] = {}
+    for point in plan.points:
+        granted = controls(paths.get(point.place) or {})
+        asked = {point.options(arm).congestion or UNASKED for arm in point.arms}
+        names = "+".join(granted.get(one, "") for one in asked).split("+")
+        for name in sorted(PACES & set(names)):
+            if point.protocol is Protocol.TCP:
+                found.setdefault(name, []).append(point.name)
+    return [
+        f"{', '.join(names)}: {name} paces TCP by timers, so rates and gains are of "
+        "its pacing and not of the send path; cure: option congestion=reno or cubic"
+        for name, names in found.items()
     ]
 
 

@@ -41,6 +41,7 @@ _ORDER = (
     "irqs",
     "load",
     "rmem",
+    "congestion",
     "numa",
     "iommu",
     "programs",

@@ -9,8 +9,10 @@ from zclab.doctor.patient import Patient
 from zclab.doctor.tree import UnreadableError, cpu_list, whole
 from zclab.packet import header_bytes, payload_bytes
 from zclab.params import IP_HEADER_BYTES, Point, Protocol
+from zclab.preflight import PACES
 
 PACKET = "/proc/net/packet"
+CONGESTION = "/proc/sys/net/ipv4/tcp_congestion_control"
 ETH_P_ALL = "0003"
 # Before that a tap in one network namespace was asked about the packets of all. (The
 # change is of spring 2025; of 6.15 and 6.16 the later one is taken. Seen on 6.18.)
@@ -90,6 +92,22 @@ def _where(patient: Patient, index: int) -> str:
         if patient.tree.text(f"/sys/class/net/{name}/ifindex") == str(index):
             return name
     return f"device {index}"
+
+
+def congestion(patient: Patient) -> Seen:
+    """Tell whether TCP sockets that ask for nothing are paced."""
+    name = patient.tree.must(CONGESTION)
+    if not re.fullmatch(r"[\w-]+", name):
+        raise UnreadableError(f"{CONGESTION} is not understood")
+    seen = f"net.ipv4.tcp_congestion_control = {name}"
+    if name not in PACES:
+        return Seen(Level.FINE, seen, (CONGESTION,))
+    return Seen(
+        Level.FYI,
+        f"{seen}, which paces",
+        (CONGESTION,),
+        "zclab measure --protocol tcp --options congestion=reno   # or cubic",
+    )
 
 
 def _sys(patient: Patient) -> str:
@@ -455,6 +473,15 @@ CHECKS = (
         effect="the kernel copies each packet for the tap, and says `copied`",
         source="net/core/dev.c, dev_queue_xmit_nit(); packet(7)",
         look=taps,
+    ),
+    Check(
+        id="congestion",
+        asks="the congestion control of TCP sockets that ask for none",
+        effect="bbr sends TCP over lo, veth and nic by timers, and rates and gains are "
+        "of its pacing; sink+answered has reno",
+        source="net/ipv4/tcp_bbr.c, bbr_init(); a new network namespace has the "
+        "host's: net/ipv4/tcp_ipv4.c, tcp_sk_init()",
+        look=congestion,
     ),
     Check(
         id="link",

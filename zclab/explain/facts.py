@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from zclab import preflight
 from zclab.packet import payload_bytes
 from zclab.params import UDP_MAX_BYTES, Protocol
 from zclab.store import Run
@@ -151,6 +152,8 @@ def paths(run: Run) -> pd.DataFrame:
         for key in PATH_COLUMNS:
             if key in entry:
                 row[key.replace("_", " ")] = readable(key, _named(key, entry[key]))
+        if controls := preflight.controls(entry):
+            row["congestion control"] = ", ".join(dict.fromkeys(controls.values()))
         if isinstance(entry.get("mtu"), int):
             fits = (payload_bytes(entry["mtu"], v, Protocol.UDP) for v in (4, 6))
             row["one packet up to (UDP, IPv4 / IPv6)"] = " / ".join(

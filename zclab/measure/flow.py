@@ -1,14 +1,18 @@
 """A flow: the sending socket of an arm, with its options, and where it arrives."""
 
+import errno
 import fcntl
 import socket
 import struct
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from zclab.errors import CapabilityError
 from zclab.options import Options
 from zclab.params import Mode, Protocol
+from zclab.preflight import UNASKED
 
 AF = {4: socket.AF_INET, 6: socket.AF_INET6}
 KIND = {Protocol.UDP: socket.SOCK_DGRAM, Protocol.TCP: socket.SOCK_STREAM}
@@ -19,6 +23,7 @@ SIOCOUTQ = 0x5411  # linux/sockios.h: bytes that are not acknowledged
 SO_ZEROCOPY = 60  # asm-generic/socket.h
 UDP_CORK = 1  # linux/udp.h
 UDP_SEGMENT = 103
+CONTROLS = "/proc/sys/net/ipv4/tcp_{}_congestion_control"
 
 
 def packed(family: int, address: str, port: int) -> bytes:
@@ -50,6 +55,27 @@ def timeouts() -> int:
         if line.startswith("TcpExt:")
     )
     return int(values[names.index("TCPTimeouts")])
+
+
+def granted(flows: Iterable[tuple["Flow", Options]]) -> dict[str, str]:
+    """Return the congestion controls that TCP sockets have, by what was asked for.
+
+    The key is the option `congestion`, UNASKED where it is empty; the value what the
+    kernel says, with + between where sockets differ. UDP sockets are left out.
+    """
+    found: dict[str, set[str]] = {}
+    for flow, options in flows:
+        if flow.protocol is Protocol.TCP:
+            asked = options.congestion or UNASKED
+            found.setdefault(asked, set()).add(flow.congestion())
+    return {asked: "+".join(sorted(names)) for asked, names in found.items()}
+
+
+def _listed(which: str) -> str:
+    """Return the available or the allowed congestion controls, as the kernel does."""
+    with suppress(OSError):
+        return Path(CONTROLS.format(which)).read_text().strip()
+    return "what cannot be read"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,13 +111,26 @@ class Flow:
             return socket.IPPROTO_UDP, UDP_CORK
         return socket.IPPROTO_TCP, socket.TCP_CORK
 
-    def prepare(self, mode: Mode, options: Options) -> None:
+    def prepare(self, mode: Mode, options: Options, *, congestion: str = "") -> None:
         """Set the socket options that a mode and its options ask for.
 
+        It comes before the connection: a socket that bbr has made pace would go on
+        pacing under another congestion control (bbr_init(), sk_pacing_status).
+
+        Args:
+            mode: the mode.
+            options: of the arm.
+            congestion: congestion control over TCP where the options name none; empty
+                for the default of the network namespace.
+
         Raises:
-            CapabilityError: the kernel refuses one; the message names its release.
+            CapabilityError: the kernel refuses one; the message names its release, or
+                what it has.
 
         """
+        name = options.congestion or congestion
+        if name and self.protocol is Protocol.TCP:
+            self._control(name)
         if options.sndbuf:
             self._set("sndbuf", socket.SOL_SOCKET, socket.SO_SNDBUF, options.sndbuf)
         if options.nodelay:
@@ -115,13 +154,39 @@ class Flow:
                 f"{what} is refused by this kernel: {error.strerror}"
             ) from None
 
+    def _control(self, name: str) -> None:
+        """Set the congestion control.
+
+        Source: net/ipv4/tcp_cong.c, tcp_set_congestion_control(): ENOENT for one that
+        is not loaded, which only root of the host may have loaded by asking; EPERM for
+        one that is not allowed to who has no CAP_NET_ADMIN in the network namespace.
+        """
+        try:
+            self.sending.setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_CONGESTION, name.encode()
+            )
+        except OSError as error:
+            why = f"is refused by this kernel: {error.strerror}"
+            if error.errno == errno.ENOENT:
+                why = (
+                    f"this kernel has it not; {CONTROLS.format('available')} has "
+                    f"{_listed('available')}; try modprobe tcp_{name}"
+                )
+            elif error.errno == errno.EPERM:
+                why = (
+                    "is not allowed to this user; root may add it to "
+                    f"{CONTROLS.format('allowed')}, which has {_listed('allowed')}"
+                )
+            raise CapabilityError(f"congestion={name}: {why}") from None
+
     def drops(self) -> int:
         """Return datagrams dropped at the receiving socket so far."""
         return 0 if self.receiving is None else drops(self.receiving)
 
-    def pace(self, congestion: bytes) -> None:
-        """Set the congestion control of a TCP socket that is not connected yet."""
-        self.sending.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, congestion)
+    def congestion(self) -> str:
+        """Return the congestion control that a TCP socket has (tcp(7))."""
+        name = self.sending.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+        return name.partition(b"\0")[0].decode()
 
     def retransmits(self) -> int:
         """Return segments that TCP sent again so far; 0 over UDP.

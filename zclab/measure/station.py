@@ -20,7 +20,7 @@ from zclab.errors import (
     errno_name,
 )
 from zclab.measure import host, namespace
-from zclab.measure.flow import Flow, timeouts
+from zclab.measure.flow import Flow, granted, timeouts
 from zclab.measure.path import Route, up
 from zclab.measure.peer.client import RemoteReceiver
 from zclab.measure.peer.inlets import connect
@@ -321,6 +321,9 @@ class Station:
             assert self.route.answers
             receiver["receiver"] = "responder"
             receiver |= self.route.answers.facts(self.reply)
+        flows = [(flow, arm.options) for arm in arms for flow in arm.flows]
+        if controls := granted(flows):
+            receiver["congestion_control"] = controls
         return {
             **self.route.facts,
             **receiver,

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from zclab import options as opts
-from zclab import planfile
+from zclab import planfile, preflight
 from zclab import situation as situations
 from zclab.errors import InputError
 from zclab.explain import (
@@ -335,6 +335,8 @@ def _path_facts(path: dict[str, Any]) -> list[str]:
     named = [
         f"{label}{path[key]}" for key, label in _NAMED if path.get(key) is not None
     ]
+    if controls := preflight.controls(path):
+        named.append(f"tcp {'+'.join(dict.fromkeys(controls.values()))}")
     taps = path.get("packet_taps")
     if taps is not None:
         named.append(f"{taps or 'no'} tap{'s' if taps > 1 else ''}")

@@ -19,7 +19,8 @@ from zclab.measure.path import device, log, tun
 from zclab.uring.responder import Reply, Responder
 
 NAME = "zcanswer"
-CONGESTION = b"reno"  # every kernel has it; what others pace would pace the sender
+# Unless an option names another: every kernel has it, and it does not pace.
+CONGESTION = "reno"
 RP_FILTER = "/proc/sys/net/ipv4/conf/{}/rp_filter"
 
 
@@ -50,7 +51,6 @@ class Answers:
         """Return what bears on how TCP is answered."""
         buffer = self.log.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         return {
-            "congestion_control": CONGESTION.decode(),
             "log_buffer_bytes": buffer,
             "log_headers_bytes": log.HEADERS_BYTES,
             "reply": asdict(reply),

@@ -74,7 +74,8 @@ class Route:
         else:
             flow = Flow(family=family, protocol=point.protocol)
         self.opened += 1
-        flow.prepare(arm_mode(arm), point.options(arm))
+        default = CONGESTION if self.answers else ""
+        flow.prepare(arm_mode(arm), point.options(arm), congestion=default)
         if point.protocol is Protocol.TCP and self.live:
             self._connect_tcp(flow)
         elif point.protocol is Protocol.TCP:
@@ -119,7 +120,6 @@ class Route:
             MeasureError: nobody answers.
 
         """
-        flow.pace(CONGESTION)
         flow.sending.settimeout(CONNECT_S)
         try:
             flow.connect()
