@@ -195,6 +195,99 @@ def test_json_and_lines_say_the_same(run):
     assert text.count("n=60") == 2
 
 
+def over_tcp(tmp_path, gains, cpu):
+    """Return a run of TCP over the sink, with what each arm has of the sender's CPU.
+
+    Args:
+        gains: percent over send by arm.
+        cpu: by arm the share of the time; where it is below 1 the sender waited.
+
+    """
+    made = make(
+        tmp_path,
+        plan_points=grid(
+            path=Path.SINK,
+            protocol=Protocol.TCP,
+            family=4,
+            sizes=(1200,),
+            modes=ARMS,
+            batch=1,
+            situation="answered",
+        ),
+        planned=60,
+        gain=lambda point, arm: gains.get(arm, 0.0),
+        noise=0.002,
+    )
+    table = made.samples
+    share = table["arm"].astype(str).map(lambda arm: cpu.get(arm, cpu["send"]))
+    table = table.assign(
+        cpu_user_ns=0,
+        cpu_sys_ns=(table["elapsed_ns"] * share).astype("int64"),
+        switches_voluntary=(share < 1).astype("int64"),
+    )
+    return replace(made, samples=table)
+
+
+def asked_over_tcp(run):
+    return advice.of(run, run.plan.points[0])
+
+
+def test_more_requests_for_much_more_cpu_are_no_win(tmp_path):
+    """Where plain send waited, less CPU a request counts; both are told."""
+    gains = {"send_zc": -13.0, "send_zc_fixed": 2.5}
+    cpu = {"send": 0.57, "send_zc": 0.8, "send_zc_fixed": 0.83}
+
+    found = asked_over_tcp(over_tcp(tmp_path, gains, cpu))
+
+    assert (found.answer, found.modes) == (advice.NO, ())
+    assert found.because == (
+        "no zerocopy mode takes less of the sender's CPU a request than send"
+    )
+    text = "\n".join(advice.lines(found))
+    assert "send_zc_fixed: +2.5%" in text
+    assert ", +42% [+42, +42] over send; busy for 83%, limit: answers" in text
+    assert "send_zc_fixed: faster by requests/s, and yet more CPU time" in text
+    assert "send_zc: slower by requests/s" not in text
+    (row,) = (row for row in found.to_json()["measured"] if row["arm"] == ARMS[2])
+    assert row["cpu_percent"] == pytest.approx(42, abs=0.5)
+    assert row["bottleneck"] == "answers"
+
+
+def test_fewer_requests_for_less_cpu_are_a_win(tmp_path):
+    """A sender that waits longer and works less has its CPU for something else."""
+    gains = {"send_zc": -5.0, "send_zc_fixed": -5.0}
+    cpu = {"send": 0.7, "send_zc": 0.7, "send_zc_fixed": 0.4}
+
+    found = asked_over_tcp(over_tcp(tmp_path, gains, cpu))
+
+    assert (found.answer, found.modes) == (advice.YES, ("send_zc_fixed",))
+    assert "slower by requests/s, and yet less CPU time" in " ".join(found.caveats)
+    assert found.because.endswith("a request than send; send_zc does not")
+
+
+def test_requests_count_where_the_sender_is_busy(tmp_path):
+    """A sender that never waits has all its time in its requests."""
+    gains = {"send_zc": -13.0, "send_zc_fixed": 2.5}
+
+    found = asked_over_tcp(over_tcp(tmp_path, gains, {"send": 1.0}))
+
+    assert (found.answer, found.modes) == (advice.YES, ("send_zc_fixed",))
+    (row,) = (row for row in found.rows if row["arm"] == "send_zc_fixed")
+    assert row["cpu_percent"] == pytest.approx(-2.4, abs=0.3)
+    assert "busy for 100%, limit: sender" in "\n".join(advice.lines(found))
+    assert not any("requests/s" in text for text in found.caveats)
+
+
+def test_no_cpu_difference_is_no_answer(tmp_path):
+    """Where the sender waits and its CPU time is alike, requests/s prove nothing."""
+    cpu = {"send": 0.5, "send_zc": 0.505, "send_zc_fixed": 0.505}
+    gains = {"send_zc": 1.0, "send_zc_fixed": 1.0}
+
+    found = asked_over_tcp(over_tcp(tmp_path, gains, cpu))
+
+    assert (found.answer, found.modes) == (advice.NO, ())
+
+
 def test_a_model_says_so(tmp_path):
     """A synthetic run answers, and says that it is one."""
     made = make(tmp_path, plan_points=points(), marked=True, gain=gain)

@@ -2,9 +2,13 @@
 
 Yes, where a zerocopy mode is *faster* by the words of `table`; no, where every one that
 was measured is slower, or differs by less than a point; else undecided, and then what
-would have been found is told. Where the size itself is not in the run, its neighbours
-answer if they are near and agree. What to change first follows from the rules of
-copying (`preflight`) and from the points of the run that differ in one thing.
+would have been found is told. Requests/s tell of a mode only where the sender was busy:
+where it waited for a wire, a receiver or acknowledgements (`bottleneck`), the CPU time
+of a request decides, by the same words. Both are told.
+
+Where the size itself is not in the run, its neighbours answer if they are near and
+agree. What to change first follows from the rules of copying (`preflight`) and from the
+points of the run that differ in one thing.
 """
 
 import math
@@ -15,9 +19,9 @@ from typing import Any
 
 import pandas as pd
 
-from zclab import context, options, preflight, store
+from zclab import context, options, preflight, stats, store
 from zclab.errors import DataError, InputError
-from zclab.explain import cost, table
+from zclab.explain import bottleneck, cost, table
 from zclab.explain.facts import lookup
 from zclab.params import BASELINE, Mode, Point
 from zclab.store import Run
@@ -55,7 +59,10 @@ class Advice:
         modes: those to use, best first; empty unless yes.
         because: the reason in a clause.
         rows: of `table.summary`, what was measured of each zerocopy mode; of two sizes
-            where the one asked for is between them.
+            where the one asked for is between them. Beside its columns: cpu_percent,
+            cpu_low, cpu_high, sender_share and bottleneck of `bottleneck.limits`
+            (unknown where that has no row); busy, whether the sender had its CPU for
+            most of the time, in this mode and in plain send.
         from_size: by mode, from what size on it pays, in words.
         first: what to change, in this order.
         run: id of the run.
@@ -102,6 +109,12 @@ _MEASURED = (
     "saved_ns",
     "saved_low",
     "saved_high",
+    "cpu_ns_per_request",
+    "cpu_percent",
+    "cpu_low",
+    "cpu_high",
+    "sender_share",
+    "bottleneck",
     "copied_share",
     "n",
     "finding",
@@ -208,11 +221,7 @@ def of(run: Run, question: Point, *, today: Mapping[str, Any] | None = None) -> 
         raise InputError(_unanswered(run, question))
     summary = table.summary(run)
     names = [point.name for point in points]
-    rows = [
-        row
-        for row in summary[summary["point"].isin(names)].to_dict("records")
-        if row["arm"] in ARMS
-    ]
+    rows = _rows(run, summary[summary["point"].isin(names)])
     answer, modes = _answer(rows)
     sizes = _from_size(run, question)
     return Advice(
@@ -235,6 +244,46 @@ def of(run: Run, question: Point, *, today: Mapping[str, Any] | None = None) -> 
         run=run.id,
         kernel=str(lookup(run.host, "kernel", "release") or "unknown"),
         caveats=tuple(_caveats(run, rows)),
+    )
+
+
+def _rows(run: Run, summary: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of zerocopy modes, with what the sender's CPU says of them."""
+    limits = bottleneck.limits(run).set_index(["point", "arm"])[list(_OF_CPU)]
+    found = summary.join(limits, on=["point", "arm"])
+    idle = found["sender_share"] < bottleneck.BUSY
+    waits = found.loc[idle & (found["arm"] == BASELINE), "point"]
+    found["busy"] = ~(idle | found["point"].isin(waits))
+    mine = found[found["arm"].isin(ARMS)].to_dict("records")
+    return [{str(name): row[name] for name in row} for row in mine]
+
+
+_OF_CPU = ("cpu_percent", "cpu_low", "cpu_high", "sender_share", "bottleneck")
+
+
+def _finding(row: Mapping[str, Any]) -> str:
+    """Return faster, slower, equivalent or neither: by CPU time, if that decides."""
+    if row["busy"]:
+        return str(row["finding"])
+    low, high = row["cpu_low"], row["cpu_high"]
+    if high < 0:
+        return table.FASTER
+    if low > 0:
+        return table.SLOWER
+    near = max(abs(low), abs(high)) < stats.MARGIN_POINTS
+    return table.EQUIVALENT if near else table.NO_DIFFERENCE
+
+
+def _gain(row: Mapping[str, Any]) -> float:
+    """Return by how much a row is better than plain send, in percent, likewise."""
+    return float(row["gain_percent"] if row["busy"] else -row["cpu_percent"])
+
+
+def _apart(row: Mapping[str, Any]) -> bool:
+    """Return whether requests/s and CPU time per request point different ways."""
+    return bool(
+        (row["finding"] == table.FASTER and row["cpu_low"] > 0)
+        or (row["finding"] == table.SLOWER and row["cpu_high"] < 0)
     )
 
 
@@ -261,15 +310,13 @@ def _answer(rows: Sequence[dict[str, Any]]) -> tuple[str, tuple[str, ...]]:
     faster, slow = [], []
     for arm in ARMS:
         mine = [row for row in rows if row["arm"] == arm]
-        findings = {row["finding"] for row in mine}
+        findings = {_finding(row) for row in mine}
         if not mine:
             continue
         if findings == {table.FASTER}:
-            faster.append((min(row["gain_percent"] for row in mine), arm))
+            faster.append((min(map(_gain, mine)), arm))
         else:
-            slow.append(
-                all(row["finding"] in (table.SLOWER, table.EQUIVALENT) for row in mine)
-            )
+            slow.append(findings <= {table.SLOWER, table.EQUIVALENT})
     if faster:
         return YES, tuple(arm for _, arm in sorted(faster, reverse=True))
     return (NO if slow and all(slow) else UNDECIDED), ()
@@ -281,12 +328,17 @@ def _because(
     rows: Sequence[dict[str, Any]],
     question: Point,
 ) -> str:
+    better, neither = (
+        ("is faster", "is not")
+        if all(row["busy"] for row in rows)
+        else ("takes less of the sender's CPU a request", "does not")
+    )
     if answer == YES:
-        which = [f"{arm} is faster than {BASELINE}" for arm in modes]
+        which = [f"{arm} {better} than {BASELINE}" for arm in modes]
         others = sorted({row["arm"] for row in rows} - set(modes))
-        return "; ".join([*which, *(f"{arm} is not" for arm in others)])
+        return "; ".join([*which, *(f"{arm} {neither}" for arm in others)])
     if answer == NO:
-        return f"no zerocopy mode is faster than {BASELINE}"
+        return f"no zerocopy mode {better} than {BASELINE}"
     sizes = {row["io_size_bytes"] for row in rows}
     if len(sizes) > 1:
         return (
@@ -461,12 +513,31 @@ def _caveats(run: Run, rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     if not run.complete:
         yield "the run is partial"
     release = str(lookup(run.host, "kernel", "release") or "")
-    if any(preflight.over_reports(row["protocol"], release) for row in rows):
+    flagged = [row for row in rows if not row["witnesses"]]
+    if any(preflight.over_reports(row["protocol"], release) for row in flagged):
         yield "copied: over TCP on this kernel a share below 100% says nothing"
+    yield from _of_cpu(rows)
     for row in rows:
         for text in filter(None, row["warnings"].split("; ")):
             yield f"{row['io_size_bytes']} B, {row['arm']}: {text}"
     yield from run.warnings
+
+
+def _of_cpu(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Yield where requests/s are not the sender's, and where its CPU disagrees."""
+    for row in rows:
+        where = f"{row['io_size_bytes']} B, {row['arm']}"
+        if not row["busy"]:
+            yield (
+                f"{where}: the sender was not busy all the time, with it or with "
+                f"{BASELINE}, so its CPU time a request decides and not requests/s"
+            )
+        if _apart(row):
+            more = "more" if row["finding"] == table.FASTER else "less"
+            yield (
+                f"{where}: {row['finding']} by requests/s, and yet {more} CPU time a "
+                f"request: {bottleneck.more_text(row)}"
+            )
 
 
 def lines(advice: Advice) -> Iterator[str]:
@@ -485,6 +556,11 @@ def lines(advice: Advice) -> Iterator[str]:
             f"{table.saved_text(pd.Series(row))} ns a request, copied "
             f"{table.share_text(row['copied_share'])}, n={row['n']}: {row['finding']}"
         )
+        more = bottleneck.more_text(row)
+        yield (
+            f"    sender's CPU: {row['cpu_ns_per_request']:.0f} ns a request"
+            f"{f', {more} over {BASELINE}' if more else ''}{_limit(row)}"
+        )
     if advice.from_size:
         yield "from what size on:"
         for arm, text in advice.from_size.items():
@@ -501,6 +577,13 @@ def lines(advice: Advice) -> Iterator[str]:
     yield f"evidence: run {advice.run}, Linux {advice.kernel}; 95 % intervals"
     for caveat in advice.caveats:
         yield f"  {caveat}"
+
+
+def _limit(row: Mapping[str, Any]) -> str:
+    """Return how busy the sender was, and what limits it, where something else may."""
+    if math.isnan(row["sender_share"]):
+        return ""
+    return f"; busy for {100 * row['sender_share']:.0f}%, limit: {row['bottleneck']}"
 
 
 def _in_words(advice: Advice) -> str:
