@@ -196,12 +196,9 @@ def test_json_and_lines_say_the_same(run):
 
 
 def over_tcp(tmp_path, gains, cpu):
-    """Return a run of TCP over the sink, with what each arm has of the sender's CPU.
+    """Return a run of TCP over the sink: percent over send, share of the CPU, by arm.
 
-    Args:
-        gains: percent over send by arm.
-        cpu: by arm the share of the time; where it is below 1 the sender waited.
-
+    Where the share is below 1 the sender waited.
     """
     made = make(
         tmp_path,
