@@ -635,9 +635,14 @@ def _reproduce(run: Run, report_id: str) -> list[str]:
         REPRODUCE,
         *_wrap(facts, "  ", "  "),
         f"{COMMAND}make verify RUN={report_id}",
-        f"{COMMAND}git checkout {commit or 'main'}",
-        *_again(parts),
+        *commands(run),
     ]
+
+
+def commands(run: Run) -> list[str]:
+    """Return the commands, indented, that take a run again by the code that did."""
+    commit = str(lookup(run.host, "software", "commit") or "main")[:12]
+    return [f"{COMMAND}git checkout {commit}", *_again(joined.parts(run))]
 
 
 def _extent(plan: Plan) -> str:
