@@ -80,7 +80,8 @@ def _value(option: str, value: str) -> list[str]:
     if option == "--with":
         situation.parse(value)
     if option == "--modes":
-        return [f"no mode {mode}" for mode in value.split(",") if mode not in [*Mode]]
+        modes = [arm.partition(":")[0] for arm in value.split(",")]
+        return [f"no mode {mode}" for mode in modes if mode not in [*Mode]]
     return []
 
 
