@@ -99,6 +99,20 @@ def stopped(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def slices(run: Run) -> str:
+    """Return how long slices were, in ms: `10 ms`, or `1-10 ms` where that differs.
+
+    The lengths are the plan's, or those that its pilot chose, point by point.
+    """
+    lengths = {
+        length
+        for part in joined.parts(run)
+        for length in (part.slices.values() or (part.plan.slice_ns,))
+    }
+    ends = dict.fromkeys(f"{ns / 1e6:g}" for ns in (min(lengths), max(lengths)))
+    return f"{'-'.join(ends)} ms"
+
+
 def _points(half_width: float | None) -> str:
     known = half_width is not None and math.isfinite(half_width)
     return f"{half_width:.2f}" if known else "-"

@@ -30,6 +30,7 @@ from zclab.explain import (
     opening,
     prediction,
     published,
+    readable,
     rung,
     table,
     v5,
@@ -364,19 +365,8 @@ def _software(run: Run) -> list[str]:
         _prefixed(run, "liburing", "software", "liburing"),
         *_facts(run, [("software", "compiler")]),
         f"sndbuf {size >> 20} MiB" if size else "",
-        _slices(run),
+        f"{readable.slices(run)} slices",
     ]
-
-
-def _slices(run: Run) -> str:
-    """Return the lengths of the slices: the plan's, or those of its pilot."""
-    lengths = {
-        length
-        for part in joined.parts(run)
-        for length in (part.slices.values() or (part.plan.slice_ns,))
-    }
-    ends = dict.fromkeys(f"{ns / 1e6:g}" for ns in (min(lengths), max(lengths)))
-    return f"{'-'.join(ends)} ms slices"
 
 
 def _version(run: Run) -> str:
