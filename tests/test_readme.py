@@ -143,7 +143,7 @@ def test_parts_and_tests_that_are_named_exist(checkout, typed):
     known = " ".join([*(file.name for file in files), *defined])
 
     assert {"kills", "rule"} <= proofs <= set(parts.PARTS)
-    assert {"layers", "peer"} <= sought
+    assert {"test_layers", "test_peer"} <= sought
     assert [word for word in sought if word not in known] == []
 
 

@@ -139,3 +139,14 @@ def test_options_in_the_text_exist(page):
 def test_the_thread_is_named(page):
     """The mails that the page answers to are those that zclab answers to."""
     assert claims.ANSWER in page
+
+
+def test_the_rule_is_that_of_the_claims(page):
+    """The page names every verdict, and the tolerances that decide between them."""
+    rule = page.partition("\n## What a verdict means\n")[2].partition("\n## ")[0]
+
+    assert {word for word in claims.VERDICTS if f"| {word} |" not in rule} == set()
+    assert f"by {claims.TOLERANCE_POINTS:g} points" in rule
+    assert f"({claims.TOLERANCE_NS:g} ns)" in rule
+    assert claims.TOLERANCE_SHARE == 0.25
+    assert f"a factor of {claims.SIZE_FACTOR:g}" in rule
