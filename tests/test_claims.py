@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from zclab import store
 from zclab.errors import DataError
-from zclab.explain import claims, published, table
-from zclab.params import Path, Point
+from zclab.explain import claims, cost, published, table
+from zclab.params import Path, Point, Protocol, grid
 
 ROOT = Folder(__file__).resolve().parents[1]
 SEED = ROOT / "tests" / "data" / "seed-tables.txt"
@@ -55,11 +55,11 @@ def by_claim(run: store.Run) -> pd.DataFrame:
 def quoted(source: str) -> str:
     """Return the lines that are quoted of a mail, a commit or a file."""
     parts = re.split(
-        r"^(?:Message-I[Dd]: <(.*)>|commit (\w+) .*|(Documentation/.*))$",
+        r"^(?:Message-I[Dd]: <(.*)>|commit (\w+) .*|(Documentation/.*|.*/issues/\d+))$",
         SEED.read_text(),
         flags=re.M,
     )
-    name = source.removeprefix("commit:").removeprefix("file:")
+    name = re.sub("^(commit|file|issue):", "", source)
     for i in range(1, len(parts), 4):
         if name in parts[i : i + 3]:
             return str(parts[i + 3])
@@ -192,7 +192,7 @@ def test_printed_percents_are_those_of_the_values() -> None:
     printed = rows[rows["printed"]]
     ratio = (printed["value"] / printed["baseline_value"] - 1) * 100
 
-    assert len(printed) == 16
+    assert len(printed) == 24
     assert (ratio - printed["published_percent"]).abs().max() < 1
 
 
@@ -262,6 +262,177 @@ def test_the_rule_is_symmetric_in_sign(
     assert there == back
 
 
+# What zerocopy does at each measured size, and in which of them it breaks even.
+WIN, NEITHER, LOSS = 1, 0, -1
+TO_NONE = (cost.NEVER, math.nan, math.nan)
+TO_ALL = (cost.ALWAYS, math.nan, math.nan)
+
+
+def between(low: float, high: float) -> tuple[str, float, float]:
+    """Return what `cost.break_even` says of a size between two."""
+    return cost.BETWEEN, low, high
+
+
+@pytest.mark.parametrize(
+    ("effects", "ours", "expected"),
+    [
+        # our interval against 3000 B, near is 2000 to 4500 B
+        ({2000: LOSS, 2500: WIN}, between(2000, 2500), claims.REPRODUCED),
+        ({2000: LOSS, 4500: WIN}, between(2000, 4500), claims.REPRODUCED),
+        ({3000: LOSS, 4500: WIN}, between(3000, 4500), claims.REPRODUCED),
+        ({4000: LOSS, 4500: WIN}, between(4000, 4500), claims.REPRODUCED),
+        # below: it pays from a smaller size on than the mail says
+        ({600: LOSS, 1200: WIN, 8000: WIN}, between(600, 1200), claims.DIRECTION_ONLY),
+        # a bracket that holds the size, and nothing measured at it or above loses
+        ({1200: LOSS, 8000: WIN}, between(1200, 8000), claims.UNDECIDED),
+        ({1200: LOSS, 3000: WIN, 8000: WIN}, between(1200, 3000), claims.UNDECIDED),
+        # at and above: what is measured there loses before anything wins
+        ({3000: LOSS, 8000: WIN}, between(3000, 8000), claims.CONTRADICTED),
+        ({4000: LOSS, 8000: WIN}, between(4000, 8000), claims.CONTRADICTED),
+        ({8000: LOSS, 16000: WIN}, between(8000, 16000), claims.CONTRADICTED),
+        (
+            {3000: LOSS, 4000: LOSS, 8000: LOSS, 16000: WIN},
+            between(8000, 16000),
+            claims.CONTRADICTED,
+        ),
+        # a size that is won comes first, and a larger one is lost: no contradiction
+        (
+            {2000: LOSS, 4000: WIN, 8000: LOSS, 16000: WIN},
+            between(8000, 16000),
+            claims.DIRECTION_ONLY,
+        ),
+        # an interval with zero decides nothing, neither way
+        ({1200: LOSS, 4000: NEITHER, 8000: WIN}, between(1200, 8000), claims.UNDECIDED),
+        (
+            {4000: NEITHER, 6000: LOSS, 8000: WIN},
+            between(6000, 8000),
+            claims.CONTRADICTED,
+        ),
+        ({600: NEITHER, 4000: NEITHER}, TO_NONE, claims.UNDECIDED),
+        ({600: NEITHER, 4000: NEITHER}, TO_ALL, claims.UNDECIDED),
+        # no win at all
+        ({600: LOSS, 4000: LOSS, 65507: LOSS}, TO_NONE, claims.CONTRADICTED),
+        ({600: LOSS, 4000: LOSS, 65507: NEITHER}, TO_NONE, claims.CONTRADICTED),
+        ({600: LOSS, 1200: LOSS}, TO_NONE, claims.UNDECIDED),
+        # wins at all sizes
+        ({600: WIN, 4000: WIN}, TO_ALL, claims.CONTRADICTED),
+        ({2000: WIN, 4000: WIN}, TO_ALL, claims.UNDECIDED),
+        ({4000: WIN, 8000: WIN}, TO_ALL, claims.UNDECIDED),
+        # not up to the largest
+        (
+            {1200: LOSS, 4000: WIN, 8000: LOSS},
+            (cost.UNCLEAR, math.nan, math.nan),
+            claims.UNDECIDED,
+        ),
+        # open ends: nothing below surely loses, nothing above surely wins
+        ({2000: NEITHER, 2500: WIN}, between(0, 2500), claims.UNDECIDED),
+        ({2500: LOSS, 4000: NEITHER}, between(2500, math.inf), claims.UNDECIDED),
+        ({4000: LOSS, 9000: NEITHER}, between(4000, math.inf), claims.CONTRADICTED),
+        ({}, TO_NONE, claims.UNDECIDED),
+    ],
+)
+def test_the_rule_on_sizes(
+    effects: dict[int, int], ours: tuple[str, float, float], expected: str
+) -> None:
+    """The written rule on 3000 B, case by case, in whatever order sizes come."""
+    for order in (sorted(effects), sorted(effects, reverse=True)):
+        shuffled = {size: effects[size] for size in order}
+        word = claims.verdict_on_size(3000, 3000, *ours, effects=shuffled)
+        assert word == expected
+
+
+@pytest.mark.parametrize(
+    ("effects", "ours", "expected"),
+    [
+        ({600: WIN, 4000: WIN}, TO_ALL, claims.REPRODUCED),
+        ({800: WIN, 4000: NEITHER}, TO_ALL, claims.REPRODUCED),
+        ({600: NEITHER, 4000: WIN}, TO_ALL, claims.UNDECIDED),
+        ({1200: WIN, 4000: WIN}, TO_ALL, claims.UNDECIDED),
+        ({400: LOSS, 800: WIN}, between(400, 800), claims.REPRODUCED),
+        ({600: LOSS, 4000: WIN}, between(600, 4000), claims.CONTRADICTED),
+        ({600: WIN, 1200: LOSS, 4000: WIN}, between(1200, 4000), claims.CONTRADICTED),
+        ({600: NEITHER, 4000: WIN}, between(0, 4000), claims.UNDECIDED),
+        ({600: LOSS, 4000: LOSS}, TO_NONE, claims.CONTRADICTED),
+        ({200: LOSS, 400: LOSS}, TO_NONE, claims.UNDECIDED),
+    ],
+)
+def test_the_rule_where_no_size_is_said_to_lose(
+    effects: dict[int, int], ours: tuple[str, float, float], expected: str
+) -> None:
+    """v5's dummy rows win from the smallest one on, 600 B."""
+    assert claims.verdict_on_size(0, 600, *ours, effects=effects) == expected
+
+
+@given(
+    st.dictionaries(
+        st.integers(1, 65507), st.sampled_from([WIN, NEITHER, LOSS]), min_size=1
+    ),
+    st.floats(1, 65507),
+)
+def test_losing_up_to_the_first_win_contradicts_a_size(
+    effects: dict[int, int], said: float
+) -> None:
+    """At whatever other sizes; and a size without an effect changes nothing."""
+    beyond = [size for size in sorted(effects) if size >= said]
+    until = next((i for i, size in enumerate(beyond) if effects[size] > 0), len(beyond))
+    loses = bool(beyond[:until]) and all(effects[s] < 0 for s in beyond[:until])
+    word = claims.verdict_on_size(said, said, *TO_NONE, effects=effects)
+    known = {size: effect for size, effect in effects.items() if effect}
+
+    assert word == claims.CONTRADICTED or not loses
+    assert word == claims.verdict_on_size(said, said, *TO_NONE, effects=known)
+
+
+def sized(folder: Folder, gains: dict[int, float]) -> pd.DataFrame:
+    """Return the verdicts on sizes, where send_zc_fixed gains so on a sink."""
+    run = samples.make(
+        folder,
+        planned=20,
+        noise=0.002,
+        plan_points=grid(
+            path=Path.SINK,
+            protocol=Protocol.UDP,
+            family=4,
+            sizes=gains,
+            modes=samples.ALL,
+            batch=8,
+        ),
+        gain=lambda point, arm: (
+            gains[point.io_size_bytes] if arm == "send_zc_fixed" else 0.0
+        ),
+    )
+    return claims.sizes(run, table.summary(run)).set_index("name")
+
+
+def test_a_size_that_loses_above_the_published_one_is_told(tmp_path: Folder) -> None:
+    """3000 B is contradicted by 4000 B, with the gain there, its interval and n."""
+    found = sized(tmp_path, {600: -9.0, 4000: -6.5, 8000: 12.0})
+    row = found.loc["axboe-3000"]
+
+    assert row["verdict"] == claims.CONTRADICTED
+    assert re.fullmatch(
+        r"It loses at 4000 B: -6\.\d% \[-6\.\d, -6\.\d\], n=20\.", row["reason"]
+    )
+    assert found.loc["v5-dummy-flush", "reason"].startswith("It loses at 600 B: -9")
+
+
+def test_a_size_below_all_that_win_is_told(tmp_path: Folder) -> None:
+    """Where all win, 3000 B is contradicted by the smallest and 600 B reproduced."""
+    found = sized(tmp_path, {600: 9.0, 4000: 10.0, 8000: 12.0})
+
+    assert found.loc["axboe-3000", "verdict"] == claims.CONTRADICTED
+    assert found.loc["axboe-3000", "reason"].startswith("It wins at 600 B: +")
+    assert found.loc["v5-dummy-flush", "verdict"] == claims.REPRODUCED
+
+
+def test_a_size_without_an_effect_decides_nothing(tmp_path: Folder) -> None:
+    """0 % at 4000 B: whether 3000 B pays is open, and the sizes taken are named."""
+    row = sized(tmp_path, {600: -9.0, 4000: 0.0, 8000: 12.0}).loc["axboe-3000"]
+
+    assert row["verdict"] == claims.UNDECIDED
+    assert row["reason"] == "The sizes measured, 600 to 8000 B, do not tell."
+
+
 def test_a_faithful_run_reproduces_what_can_be_compared(rows: pd.DataFrame) -> None:
     """Four dummy rows and three selftest rows; the others say why not."""
     dummy = rows.loc[[name for name in rows.index if name.endswith("zc+flush")]]
@@ -272,7 +443,7 @@ def test_a_faithful_run_reproduces_what_can_be_compared(rows: pd.DataFrame) -> N
         claims.REPRODUCED
     }
     assert rows["table"].isin(published.CORE).sum() == 21
-    assert len(rows) == 60
+    assert len(rows) == len(published.claims())
 
 
 def test_the_opposite_run_contradicts(tmp_path: Folder) -> None:
@@ -389,6 +560,87 @@ def test_sentences_of_a_faithful_run_say_all_of_it(faithful: store.Run) -> None:
     assert text.isascii()
 
 
+def seen_on_veth(**ns: dict[str, int]) -> dict[str, object]:
+    """Return what perf saw of the selftest's point: ns by arm and function."""
+    return {
+        "name": "veth-udp6-65435B-n64",
+        "arms": [
+            {
+                "arm": arm,
+                "stacks": stacks,
+                "samples": sum(stacks.values()),
+                "sampled_ns": sum(stacks.values()),
+                "requests": 1,
+            }
+            for arm, stacks in ns.items()
+        ],
+    }
+
+
+def test_the_loss_over_veth_is_divided_by_perf(faithful: store.Run) -> None:
+    """Buckets in order of size, without those that hardly differ, and most of it."""
+    frame = table.summary(faithful)
+    rows = claims.compared(frame, faithful)
+    send = {"skb_copy_ubufs": 1000, "kmalloc": 1000, "udp_sendmsg": 500}
+    late = {"skb_copy_ubufs": 1200, "kmalloc": 1800, "udp_sendmsg": 510}
+    fixed = {**late, "io_sg_from_iter": 300}
+    one = seen_on_veth(send=send, send_zc_fixed=fixed)
+    why = claims.causes(frame, rows, [one])[0]
+
+    assert "+1310 ns dearer than send on veth: allocation +800, pinning +300" in why
+    assert "copy +200. So most of it is allocation." in why
+    assert "protocol" not in why
+    assert "without an interval" in why
+    fixed["io_sg_from_iter"] = 1000
+    why = claims.causes(frame, rows, [seen_on_veth(send=send, send_zc_fixed=fixed)])[0]
+    assert "So most of it is pinning and allocation." in why
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        [],
+        [{**seen_on_veth(send={"kmalloc": 5}), "name": "veth-udp6-65435B-n8"}],
+        [seen_on_veth(send={"kmalloc": 5})],
+        [seen_on_veth(send={"kmalloc": 5}, send_zc_fixed={"kmalloc": 4})],
+    ],
+    ids=["none", "another point", "send alone", "no loss"],
+)
+def test_without_a_breakdown_its_command_is_named(
+    faithful: store.Run, seen: list[dict[str, object]]
+) -> None:
+    """What was not measured apart is not divided, and what would divide it is said."""
+    frame = table.summary(faithful)
+    why = claims.causes(frame, claims.compared(frame, faithful), seen)[0]
+
+    assert "was not measured apart; this does: zclab breakdown --path veth " in why
+    assert why.endswith("--protocol udp --family 6 --sizes 65435 --batch 64.")
+    assert "allocates" in why
+    assert "twice" not in why
+
+
+def test_a_saving_is_held_against_what_bytes_cost_here(tmp_path: Folder) -> None:
+    """By both medians of plain send, measured; no line is fitted for it."""
+    run = samples.make(tmp_path, gain=as_published)
+    rows = by_claim(run)
+    frame = table.summary(run)
+    plain = frame[(frame["arm"] == "send") & (frame["batch"] == 8)]
+    costs = plain.set_index("io_size_bytes")
+    told = rows.loc["v5-dummy/8000/zc+flush", "reason_ns"]
+    grew = costs.loc[8000, "ns_high"] - costs.loc[600, "ns_low"]
+    said = rows.loc["v5-dummy/8000/zc+flush", "published_saved_ns"]
+
+    assert bool(told) == (said > grew)
+    assert rows.loc["v5-dummy/600/zc+flush", "reason_ns"] == ""
+    run.samples["ns_per_request"] = run.samples["ns_per_request"].clip(500, 600)
+    told = by_claim(run).loc["v5-dummy/8000/zc+flush", "reason_ns"]
+    assert re.fullmatch(
+        r"Here send costs \d+ \[\d+, \d+\] ns at 600 B and \d+ \[\d+, \d+\] at "
+        r"8000 B: it grew by less than the 320 ns that were saved there\.",
+        told,
+    )
+
+
 def test_every_claimed_effect_has_its_interval_and_n(faithful: store.Run) -> None:
     """No sentence gives a gain without an interval beside it, or without an n."""
     for sentence in claims.verdict_sentences(faithful):
@@ -450,7 +702,7 @@ def test_a_partial_run_says_so_first(tmp_path: Folder) -> None:
     sentences = claims.verdict_sentences(run)
 
     assert sentences[0].startswith("This run is partial: 90 of 180 planned blocks")
-    assert len(claims.compare(run)) == 60
+    assert len(claims.compare(run)) == len(published.claims())
 
 
 def test_one_block_decides_nothing(tmp_path: Folder) -> None:
@@ -472,7 +724,7 @@ def test_each_point_alone_can_be_told(tmp_path: Folder, index: int) -> None:
     sentences = claims.verdict_sentences(run)
 
     assert all(sentence.endswith(".") for sentence in sentences)
-    assert len(claims.compare(run)) == 60
+    assert len(claims.compare(run)) == len(published.claims())
 
 
 def test_a_missing_table_says_how_to_get_it_back(
@@ -517,8 +769,12 @@ def test_findings_are_weighed_as_a_whole(faithful: store.Run) -> None:
 
     assert len(said) == 1
     assert (
-        f"Of {tested} comparisons with send {decided} are faster or slower" in said[0]
+        f"Of {tested} comparisons with send, mixed included, {decided} are faster or "
+        "slower" in said[0]
     )
+    pure = frame[frame["mode"] != "mixed"]
+    assert "comparisons with send" in next(claims.as_a_whole(pure))
+    assert "mixed" not in next(claims.as_a_whole(pure))
     weak = frame.assign(p_holm=frame["p_holm"].where(frame["p_holm"].isna(), 0.5))
     assert "; 0 of these hold at 5%" in next(claims.as_a_whole(weak))
     assert not list(claims.as_a_whole(frame.assign(finding="equivalent")))

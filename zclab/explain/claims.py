@@ -22,23 +22,23 @@ direction. A published percent that is below this floor, or below the gain that 
 point finds nine times in ten, is said to be so before anything else.
 
 A published percent is the printed one; where the mail prints none, the two values'.
-Rates are never compared across hosts, ns saved are: but nobody saves more than a copy
-costs, so the reason says where the published saving is more than that here.
+Rates are never compared across hosts, ns saved are: but zerocopy spares what a request
+costs for its bytes, the copy and the memory that is copied into. So the reason says
+where the published saving is more than all by which plain send grew with size here.
 What the kernel copied is never called zerocopy, whatever its speed.
 
 Sizes from which zerocopy pays are compared by `verdict_on_size`.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from zclab import situation as situations
 from zclab import stats
-from zclab.explain import cost, published, table
+from zclab.explain import breakdown, cost, published, table
 from zclab.params import BASELINE, Mode
 from zclab.store import Run
 
@@ -64,7 +64,8 @@ TOLERANCE_SHARE = 0.25
 
 SIZE_FACTOR = 1.5  # sizes that differ by no more than this are near
 
-LORE = published.LORE
+LEAST_SHARE = 0.05  # of what is lost; buckets with less are not named
+
 ANSWER = "408e230c-d098-4ecf-a5b1-1fae9daadb93@gmail.com"
 
 
@@ -84,12 +85,17 @@ def verdict(
     """
     tolerance = max(least, TOLERANCE_SHARE * abs(said))
     near = low - tolerance <= said <= high + tolerance
-    nothing = low <= 0 <= high or max(abs(low), abs(high)) <= floor
+    nothing = _is_nothing(low, high, floor)
     if not nothing and (said > 0) == (center > 0):
         return REPRODUCED if near else DIRECTION_ONLY
     if near or (nothing and max(abs(low), abs(high)) > tolerance):
         return UNDECIDED
     return CONTRADICTED
+
+
+def _is_nothing(low: float, high: float, floor: float) -> bool:
+    """Return whether an interval shows no effect: it has zero, or is in the floor."""
+    return low <= 0 <= high or max(abs(low), abs(high)) <= floor
 
 
 def verdict_on_size(
@@ -99,16 +105,24 @@ def verdict_on_size(
     low: float,
     high: float,
     *,
-    smallest: int,
-    largest: int,
+    effects: Mapping[int, int],
 ) -> str:
-    """Return the verdict on a published size from which zerocopy pays.
+    """Return the verdict on a published size from which on zerocopy pays.
 
-    Near: within the published range, widened by `SIZE_FACTOR` on both sides. Our
-    whole interval is near, or none of it is: then at least the direction is the same,
-    small sends lose and large ones win. Where the mail says that no size loses, or
-    where zerocopy pays always, or never, within the sizes measured, that contradicts a
-    published size well inside them. All else decides nothing.
+    At a measured size zerocopy *wins* or *loses* where there is an effect as in the
+    module's rule: its interval leaves out zero and reaches beyond the noise floor.
+    *Near* is within the published range, widened by `SIZE_FACTOR` on both sides. That
+    is the tolerance: no size measured inside it decides where ours lies in it.
+
+    - `reproduced`: our whole interval is near. Where the mail says that no size loses:
+      zerocopy pays at every size measured, and the smallest one wins and is near.
+    - `contradicted`: otherwise, and of the sizes measured from the published one on
+      the first with an effect loses. Where the mail says that no size loses, any of
+      them that does. Where it says that smaller ones do: zerocopy pays at every size
+      measured, and one below all that is near wins.
+    - `direction only`: otherwise, and none of our interval is near, and the mail says
+      that smaller sizes lose: so it is here, but up to another size.
+    - `undecided`: all else.
 
     Args:
         said_low: published size in bytes; 0 where it pays at any size below said_high.
@@ -116,21 +130,34 @@ def verdict_on_size(
         kind: of `cost.break_even`.
         low: lower end of our interval, bytes; NaN unless `kind` is between.
         high: its upper end.
-        smallest: size measured.
-        largest: size measured.
+        effects: by each size measured, in any order: 1 it wins, -1 it loses, 0 neither.
 
     """
     below, above = said_low / SIZE_FACTOR, said_high * SIZE_FACTOR
-    if kind == cost.BETWEEN:
-        if below <= low and high <= above:
-            return REPRODUCED
-        if low <= above and high >= below:
-            return UNDECIDED
-        return DIRECTION_ONLY if said_low > 0 else CONTRADICTED
-    if kind == cost.ALWAYS and said_low <= 0 and smallest <= above:
+    if kind == cost.BETWEEN and below <= low and high <= above:
         return REPRODUCED
-    inside = smallest < below if kind == cost.ALWAYS else largest > above
-    return CONTRADICTED if inside and kind != cost.UNCLEAR else UNDECIDED
+    if kind == cost.ALWAYS and said_low <= 0 and effects:
+        smallest = min(effects)
+        if effects[smallest] > 0 and smallest <= above:
+            return REPRODUCED
+    if _against(said_low, said_high, kind, effects) is not None:
+        return CONTRADICTED
+    if kind == cost.BETWEEN and said_low > 0 and (low > above or high < below):
+        return DIRECTION_ONLY
+    return UNDECIDED
+
+
+def _against(
+    said_low: float, said_high: float, kind: str, effects: Mapping[int, int]
+) -> int | None:
+    """Return the size that contradicts a published one, as `verdict_on_size` says."""
+    told = [size for size in sorted(effects) if effects[size]]
+    beyond = [size for size in told if size >= said_high]
+    losing = [size for size in beyond if effects[size] < 0]
+    if losing and (said_low <= 0 or losing[0] == beyond[0]):
+        return losing[0]
+    early = [size for size in told if size < said_low / SIZE_FACTOR]
+    return early[0] if early and kind == cost.ALWAYS else None
 
 
 def compare(run: Run) -> pd.DataFrame:
@@ -151,10 +178,9 @@ def compared(frame: pd.DataFrame, run: Run | None = None) -> pd.DataFrame:
     """Return what `compare` does, from what `table.summary` returned.
 
     Without the run, rows whose baseline is another arm than plain send are not
-    measured, and no saving is held against the cost of a copy.
+    measured.
     """
     by_point = table.pairs(run) if run else {}
-    prices = _copying(run) if run else pd.DataFrame()
     rows = []
     for claim in published.claims().to_dict("records"):
         ours = _ours(frame, claim, by_point)
@@ -176,7 +202,7 @@ def compared(frame: pd.DataFrame, run: Run | None = None) -> pd.DataFrame:
                 "verdict": word,
                 "verdict_ns": word_ns,
                 "reason": reason,
-                "reason_ns": _bound(claim, ours, word_ns, prices),
+                "reason_ns": _grown(claim, ours, word_ns, frame),
                 "command": _command(claim, word),
                 "source": claim["source"],
             }
@@ -372,48 +398,39 @@ def _judge_ns(claim: Mapping[Any, Any], ours: pd.Series | None, word: str) -> st
     )
 
 
-def _copying(run: Run) -> pd.DataFrame:
-    """Return what copying a KiB costs here, by series; see `cost.prices`."""
-    found = cost.prices(run)
-    return found[found["what"] == "copying"] if len(found) else found
-
-
-def _bound(
-    claim: Mapping[Any, Any],
-    ours: pd.Series | None,
-    word: str,
-    prices: pd.DataFrame,
+def _grown(
+    claim: Mapping[Any, Any], ours: pd.Series | None, word: str, frame: pd.DataFrame
 ) -> str:
-    """Return a sentence where a copy here costs less than the mail's saving; or none.
+    """Return a sentence where bytes cost less here than the mail's saving; or none.
 
-    The cost of a copy is the slope of plain send less that of a registered buffer,
-    times the size: what no zerocopy could save more than.
+    What they cost is measured: by how much the baseline is dearer than at the
+    smallest size of the same conditions.
     """
-    if ours is None or word in ("", NOT_COMPARABLE, NOT_MEASURED) or prices.empty:
+    if ours is None or word in ("", NOT_COMPARABLE, NOT_MEASURED):
         return ""
     said = float(claim["published_saved_ns"])
-    here = prices[
-        (prices["path"] == situations.path_of(ours["path"]))
-        & (prices["situation"] == ours["situation"])
-        & (prices["protocol"] == ours["protocol"])
-        & (prices["family"] == ours["family"])
-        & (prices["batch"] == ours["batch"])
-        & (prices["given"] == ours["given"])
-    ]
-    if here.empty:
+    twin = published.TWINS[str(claim["table"])]
+    basis = twin.bases.get(str(claim["column"]), str(BASELINE))
+    alike = frame["arm"] == basis
+    for name in ("path", "situation", "protocol", "family", "batch", "given"):
+        alike &= frame[name] == ours[name]
+    costs = frame[alike].sort_values("io_size_bytes")
+    at = costs[costs["point"] == ours["point"]]
+    if at.empty or costs.iloc[0]["point"] == ours["point"]:
         return ""
-    size = int(claim["io_size_bytes"])
-    low, center, high = (
-        here.iloc[0][name] * size / cost.KIB
-        for name in ("price_low", "price_ns", "price_high")
-    )
-    if said <= high:
+    small, here = costs.iloc[0], at.iloc[0]
+    if said <= here["ns_high"] - small["ns_low"]:
         return ""
     return (
-        f"By the fitted slopes a copy of {size} B costs {center:.0f} "
-        f"[{low:.0f}, {high:.0f}] ns here, less than the {said:.0f} ns that were saved "
-        "there: what a copy costs cannot save them here."
+        f"Here {basis} costs {cost_text(small)} ns at {small['io_size_bytes']} B and "
+        f"{cost_text(here)} at {here['io_size_bytes']} B: it grew by less than the "
+        f"{said:.0f} ns that were saved there."
     )
+
+
+def cost_text(row: pd.Series) -> str:
+    """Return the ns per request of a row of `table.summary`, with the interval."""
+    return f"{row['ns_per_request']:.0f} [{row['ns_low']:.0f}, {row['ns_high']:.0f}]"
 
 
 def sizes(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
@@ -425,10 +442,13 @@ def sizes(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
     does; see `verdict_on_size`.
     """
     found = cost.series(run)
+    by_point = table.pairs(run)
     rows = []
     for claim in published.thresholds().to_dict("records"):
         fits = [one for one in found if _fits(claim, one)]
-        rows += [_size_row(claim, _crossed(claim, one, frame)) for one in fits]
+        rows += [
+            _size_row(claim, _crossed(claim, one, frame, by_point)) for one in fits
+        ]
         if not fits:
             rows.append(_size_row(claim, None))
     result = pd.DataFrame(rows)
@@ -438,7 +458,10 @@ def sizes(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Crossed:
-    """Where a series of the run breaks even, of one arm over another."""
+    """Where a series of the run breaks even, of one arm over another.
+
+    `gains` are rows of `table.summary`, with the effect over that other arm.
+    """
 
     label: dict[str, Any]
     kind: str
@@ -448,6 +471,17 @@ class _Crossed:
     smallest: int
     largest: int
     copied_share: Any
+    gains: Mapping[int, pd.Series]
+
+    @property
+    def effects(self) -> dict[int, int]:
+        """What `verdict_on_size` wants of each size."""
+        return {
+            size: 0
+            if _is_nothing(row["gain_low"], row["gain_high"], row["floor_percent"])
+            else int(math.copysign(1, row["gain_percent"]))
+            for size, row in self.gains.items()
+        }
 
     @property
     def text(self) -> str:
@@ -475,7 +509,10 @@ def _fits(claim: Mapping[Any, Any], one: cost.Series) -> bool:
 
 
 def _crossed(
-    claim: Mapping[Any, Any], one: cost.Series, frame: pd.DataFrame
+    claim: Mapping[Any, Any],
+    one: cost.Series,
+    frame: pd.DataFrame,
+    by_point: Mapping[str, pd.DataFrame],
 ) -> _Crossed:
     arm, basis = (one.arms.index(claim[name]) for name in ("arm", "basis"))
     if claim["basis"] == BASELINE:
@@ -502,7 +539,22 @@ def _crossed(
         smallest=int(one.sizes[0]),
         largest=int(one.sizes[-1]),
         copied_share=mine["copied_share"].max(),
+        gains=_gains(mine, str(claim["basis"]), by_point),
     )
+
+
+def _gains(
+    rows: pd.DataFrame, basis: str, by_point: Mapping[str, pd.DataFrame]
+) -> dict[int, pd.Series]:
+    """Return by size the rows of an arm with their effect over another one."""
+    found = {}
+    for _, row in rows.iterrows():
+        ours: pd.Series | None = row
+        if basis != BASELINE:
+            ours = _over(row, by_point.get(str(row["point"])), basis)
+        if ours is not None and not math.isnan(ours["gain_percent"]):
+            found[int(row["io_size_bytes"])] = ours
+    return found
 
 
 def _size_row(claim: Mapping[Any, Any], found: _Crossed | None) -> dict[str, Any]:
@@ -550,22 +602,23 @@ def _judge_size(claim: Mapping[Any, Any], found: _Crossed | None) -> tuple[str, 
             f"{_capital(table.share_text(found.copied_share))} of notifications say "
             "copied, so no copy is saved at any size."
         )
+    said_low, said_high = claim["low_bytes"], claim["high_bytes"]
+    effects = found.effects
     word = verdict_on_size(
-        claim["low_bytes"],
-        claim["high_bytes"],
-        found.kind,
-        found.low,
-        found.high,
-        smallest=found.smallest,
-        largest=found.largest,
+        said_low, said_high, found.kind, found.low, found.high, effects=effects
     )
     told = {
         REPRODUCED: f"Within a factor of {SIZE_FACTOR:g}.",
         DIRECTION_ONLY: "Small sends lose and large ones win in both, but not from "
         "the same size on.",
-        CONTRADICTED: f"Sizes from {found.smallest} to {found.largest} B were taken.",
-        UNDECIDED: "The sizes measured do not tell.",
+        UNDECIDED: f"The sizes measured, {found.smallest} to {found.largest} B, do "
+        "not tell.",
     }
+    size = _against(said_low, said_high, found.kind, effects)
+    if word == CONTRADICTED and size is not None:
+        row = found.gains[size]
+        verb = "wins" if effects[size] > 0 else "loses"
+        return word, f"It {verb} at {size} B: {table.gain_text(row)}, n={row['n']}."
     return word, told[word]
 
 
@@ -601,18 +654,25 @@ def sentences(run: Run, frame: pd.DataFrame) -> list[str]:
 def conclusions(run: Run, frame: pd.DataFrame) -> list[str]:
     """Return the sentences on both mails, the cause and the shape."""
     rows = compared(frame, run)
-    return [*_selftest(rows), *causes(frame, rows), *_v5(rows, run)]
+    seen = breakdown.of_host(run)
+    return [*_selftest(rows), *causes(frame, rows, seen), *_v5(rows, run)]
 
 
-def causes(frame: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
+def causes(
+    frame: pd.DataFrame,
+    rows: pd.DataFrame,
+    seen: Sequence[Mapping[str, Any]] = (),
+) -> list[str]:
     """Return why veth and sink differ, and how cost grows with size, in words.
 
     Args:
         frame: what `table.summary` returned.
         rows: what `compared` returned.
+        seen: what `breakdown.of_host` returned; without one of veth the sentence
+            names the command that makes it.
 
     """
-    return [*_why(frame), *_by_size(frame, rows)]
+    return [*_why(frame, seen), *_by_size(frame, rows)]
 
 
 def _partial(run: Run) -> Iterator[str]:
@@ -724,7 +784,10 @@ def _listed(rows: pd.DataFrame) -> str:
 
 
 def as_a_whole(frame: pd.DataFrame) -> Iterator[str]:
-    """Yield one sentence on which findings hold for all comparisons together."""
+    """Yield one sentence on which findings hold for all comparisons together.
+
+    All arms count, `mixed` as well; the sentence says so where there is one.
+    """
     tested = frame[frame["p_holm"].notna()]
     decided = tested[tested["finding"].isin([table.FASTER, table.SLOWER])]
     if decided.empty:
@@ -736,8 +799,10 @@ def as_a_whole(frame: pd.DataFrame) -> Iterator[str]:
     elif len(lost):
         names = ", ".join(f"{row.arm} at {row.point}" for row in lost.itertuples())
         words = f"these hold but for {names}"
+    mixed = ", mixed included," if (tested["mode"] == Mode.MIXED).any() else ""
     yield (
-        f"Of {len(tested)} comparisons with send {len(decided)} are faster or slower; "
+        f"Of {len(tested)} comparisons with send{mixed} {len(decided)} are faster or "
+        "slower; "
         f"{words} at 5% for the run as a whole (sign test, Holm)."
     )
 
@@ -838,7 +903,7 @@ def _by_size(frame: pd.DataFrame, rows: pd.DataFrame) -> Iterator[str]:
         (small["column"], small["arm"]),
     ):
         costs = [
-            f"{row['ns_per_request']:.0f} [{row['ns_low']:.0f}, {row['ns_high']:.0f}]"
+            cost_text(row)
             for row in (ours.loc[(end["point"], arm)] for end in (small, large))
         ]
         ends = (then[(end["io_size_bytes"], column)] for end in (small, large))
@@ -899,7 +964,7 @@ def cause(frame: pd.DataFrame) -> pd.DataFrame:
     return alike if alike["path"].nunique() == 2 else alike.iloc[:0]
 
 
-def _why(frame: pd.DataFrame) -> Iterator[str]:
+def _why(frame: pd.DataFrame, seen: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     rows = judged(cause(frame))
     both = {
         arm: group.set_index("path")
@@ -923,12 +988,43 @@ def _why(frame: pd.DataFrame) -> Iterator[str]:
         yield (
             f"Why: {facts}. That is the cause that the patches' author named in the "
             f"thread ({ANSWER}): on the way to a local socket skb_orphan_frags_rx() "
-            "copies, and the notification comes on top. The notifications confirm the "
-            "copy; how much of the difference it is was not measured apart from the "
-            "rest of the receive path."
+            "copies after all, late, into pages that it allocates first; holding the "
+            "sender's was for nothing, and a notification is due all the same. The "
+            f"notifications confirm the copy. {_parts(veth, seen)}"
         )
     else:
         yield f"The copied shares do not explain the difference: {facts}."
+
+
+def _parts(veth: pd.Series, seen: Sequence[Mapping[str, Any]]) -> str:
+    """Return what perf saw the loss over veth go to, or what would see it."""
+    arm, plain = str(veth["arm"]), str(BASELINE)
+    for one in seen:
+        if one["name"] != veth["point"]:
+            continue
+        ns = breakdown.frame(one).pivot_table(
+            index="bucket", columns="arm", values="ns"
+        )
+        if not {arm, plain} <= set(ns.columns):
+            continue
+        more = (ns[arm] - ns[plain]).sort_values(ascending=False, kind="stable")
+        lost = float(more.sum())
+        named = more[more > lost * LEAST_SHARE]
+        if lost <= 0:
+            continue
+        most = named[: int((named.cumsum() <= lost / 2).sum()) + 1]
+        told = ", ".join(f"{bucket} {ns:+.0f}" for bucket, ns in named.items())
+        return (
+            f"perf, apart from these samples and without an interval (zclab "
+            f"breakdown), has {arm} {lost:+.0f} ns dearer than send on veth: {told}. "
+            f"So most of it is {' and '.join(most.index)}."
+        )
+    return (
+        "What part of the difference is allocating, holding pages, copying or "
+        "notifying was not measured apart; this does: zclab breakdown --path veth "
+        f"--protocol {veth['protocol']} --family {veth['family']} "
+        f"--sizes {veth['io_size_bytes']} --batch {veth['batch']}."
+    )
 
 
 def _share(row: pd.Series) -> str:
