@@ -1,12 +1,30 @@
 """The report's first sentences: what wins is not quoted without what loses."""
 
-from tests import samples
-from zclab.explain import claims, opening, table
+import math
+import re
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from tests import samples, test_witness
+from zclab.explain import bottleneck, claims, opening, table
 from zclab.params import Path, Protocol, grid
 
+WITNESS = (
+    "over TCP those of MSG_EOR requests sent beside the timed slices",
+    "over TCP by requests with MSG_EOR, as since Linux 6.10 the flag also marks",
+)
 
-def advice(tmp_path, gains, modes=samples.ALL):
-    """Return the last sentence of a run on the sink with these gains by size."""
+
+def said_of(run):
+    """Return the five sentences about a run."""
+    summary = table.summary(run)
+    return opening.sentences(run, summary, claims.compared(summary, run))
+
+
+def on_the_sink(parent, gains, modes=samples.ALL, arm="send_zc_fixed"):
+    """Return a run on the sink in which one arm has these gains by size."""
     points = grid(
         path=Path.SINK,
         protocol=Protocol.UDP,
@@ -15,15 +33,16 @@ def advice(tmp_path, gains, modes=samples.ALL):
         modes=modes,
         batch=8,
     )
-    run = samples.make(
-        tmp_path,
+    return samples.make(
+        parent,
         plan_points=points,
-        gain=lambda point, arm: (
-            gains[point.io_size_bytes] if arm == "send_zc_fixed" else 0.0
-        ),
+        gain=lambda point, one: gains[point.io_size_bytes] if one == arm else 0.0,
     )
-    summary = table.summary(run)
-    return opening.sentences(run, summary, claims.compared(summary))[-1]
+
+
+def advice(tmp_path, gains, modes=samples.ALL):
+    """Return the last sentence of a run on the sink with these gains by size."""
+    return said_of(on_the_sink(tmp_path, gains, modes))[-1]
 
 
 def test_wins_and_losses(tmp_path):
@@ -50,3 +69,262 @@ def test_nothing_wins(tmp_path):
 
     assert "send plainly at the sizes of this run" in said
     assert "its best was at 4000 B (-" in said
+
+
+def test_nothing_differs(tmp_path):
+    """Where nothing is faster or slower, nobody is told that anything won or lost."""
+    said = advice(tmp_path, {4000: 0.0, 8000: 0.0})
+
+    assert "a registered buffer won nowhere" in said
+    assert "but not" not in said
+    assert "slower in" not in said
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    """Return a run that has all of the quick profile but the answered TCP."""
+    return samples.make(tmp_path_factory.mktemp("quick"))
+
+
+@pytest.fixture(scope="module")
+def tcp(tmp_path_factory):
+    """Return a run that has TCP alone, over the sink and over lo."""
+    return test_witness.run_of(tmp_path_factory.mktemp("tcp"))
+
+
+def test_copied_is_defined_where_it_is_first_used(quick, tcp):
+    """By the flag, or over TCP by witness; the run's own shares decide which."""
+    by_flag, by_witness = said_of(quick)[0], said_of(tcp)[0]
+
+    assert by_flag.endswith(
+        "; copied: notifications with IORING_NOTIF_USAGE_ZC_COPIED."
+    )
+    assert "on sink+answered those of MSG_EOR requests" in by_witness
+
+
+def test_one_definition_of_copied_for_all_of_tcp(tcp):
+    """Where every TCP point has a witness it is said of TCP, beside UDP's flag."""
+    zc = tcp.samples["zc_requests"] > 0
+    frame = tcp.samples.copy()
+    frame.loc[zc & (frame["block"] == 0), "witness_notifications"] = 8
+    frame.loc[zc & (frame["block"] == 0), "witness_copied"] = 0
+    summary = table.summary(replace(tcp, samples=frame))
+    udp = summary.assign(protocol="udp", witnesses=0)
+    rows = [summary, udp]
+    both = "; ".join(opening._defined(_zerocopy(rows)))
+
+    assert both == (
+        "copied: notifications with IORING_NOTIF_USAGE_ZC_COPIED, " + WITNESS[0]
+    )
+    assert ", of MSG_EOR requests" in "".join(opening._defined(_zerocopy(rows[:1])))
+
+
+def _zerocopy(frames):
+    frame = pd.concat(frames, ignore_index=True)
+    return frame[frame["notifications"] > 0]
+
+
+def test_unknown_shares_are_not_defined(tmp_path):
+    """Who was not asked cannot be said to have answered."""
+    run = samples.make(
+        tmp_path, plan_points=samples.points()[:1], planned=8, copied={"sink": None}
+    )
+    said = said_of(run)[0]
+
+    assert "not known to be zerocopy or not on sink" in said
+    assert "IORING_NOTIF" not in said
+
+
+def test_the_advice_names_msg_eor_where_tcp_was_sent(tmp_path, tcp):
+    """The flag alone would mislead over TCP; without TCP nobody needs to know."""
+    assert WITNESS[1] in said_of(tcp)[-1]
+    assert "MSG_EOR" not in advice(tmp_path, {4000: 10.0})
+    assert "IORING_SEND_ZC_REPORT_USAGE" in said_of(tcp)[-1]
+
+
+def test_february_has_both_verdicts_and_what_they_rest_on(quick):
+    """Percent and ns need not agree, and the ns rest on a unit and a clock."""
+    said = said_of(quick)[1]
+    summary = table.summary(quick)
+    rows = claims.compared(summary, quick)
+    rows = rows[rows["table"] == "feb2025-selftest"]
+    tally = opening._tally(rows.loc[rows["point"] != "", "verdict_ns"])
+
+    assert tally != "3 reproduced"
+    assert f"3 reproduced in percent, {tally} in ns saved, if its MB are MiB" in said
+    assert "its MB are MiB and it counted 1.2 s as 1 s" in said
+
+
+def test_v5s_largest_number_is_named_with_its_counterpart(quick, tmp_path):
+    """+84 % is the first that a reader knows; it had no notification."""
+    claimed = (
+        "its zc (+84% at 8000 B) had no notification, which mainline always posts, so "
+        "only its zc + flush (+71%) has a counterpart"
+    )
+    without = samples.make(tmp_path, plan_points=samples.points()[5:6], planned=8)
+
+    assert claimed in said_of(quick)[2]
+    assert claimed in said_of(without)[2]
+
+
+def test_costs_are_measured_not_fitted(tmp_path):
+    """Plain send at both ends, with intervals; the notification where it shows."""
+    run = on_the_sink(tmp_path, {600: -20.0, 4000: -5.0, 8000: 25.0})
+    said = said_of(run)[2]
+    plain = table.summary(run).query("arm == 'send'").set_index("io_size_bytes")
+    small, large = plain.loc[600], plain.loc[8000]
+
+    assert "slope" not in said
+    assert "fitted" not in said
+    for row in (small, large):
+        low, high = row["ns_low"], row["ns_high"]
+        assert f"{row['ns_per_request']:.0f} [{low:.0f}, {high:.0f}] ns at" in said
+    assert "here, 475 and 769 ns then" in said
+    assert re.search(
+        r"at 600 B the notification and its bookkeeping cost \d+ \[\d+, \d+\] ns", said
+    )
+
+
+@pytest.mark.parametrize(
+    ("gains", "planned"), [({8000: 25.0}, 12), ({600: -20.0, 8000: 25.0}, 3)]
+)
+def test_no_growth_without_two_sizes_and_an_interval(tmp_path, gains, planned):
+    """One size, or too few blocks: nothing is said of how the cost grows."""
+    run = on_the_sink(tmp_path, gains)
+    kept = run.samples[run.samples["block"] < planned]
+    said = said_of(replace(run, samples=kept))[2]
+
+    assert "plain send, copy included" not in said
+    assert "inf" not in said
+
+
+def test_where_the_copy_costs_more_no_notification_is_blamed(tmp_path):
+    """A win at the smallest size says nothing of a notification that is too dear."""
+    said = said_of(on_the_sink(tmp_path, {600: 20.0, 8000: 25.0}))[2]
+
+    assert "bookkeeping" not in said
+
+
+def charged(run, more, point=None):
+    """Return a run whose registered sends took `more` times the CPU of plain ones.
+
+    The clock is twice that of the plain sends' CPU, and all slices were switched out.
+    """
+    frame = run.samples.copy()
+    mine = frame["requests"] > 0
+    if point:
+        mine &= frame["point"] == point
+    per_request = frame.loc[mine, "elapsed_ns"].groupby(frame["point"]).transform("min")
+    per_request /= frame.loc[mine, "requests"].groupby(frame["point"]).transform("max")
+    fixed = frame.loc[mine, "arm"] == "send_zc_fixed"
+    factor = fixed.map({True: more, False: 1.0})
+    cpu = (per_request * frame.loc[mine, "requests"] * 0.3 * factor).round()
+    frame.loc[mine, "cpu_user_ns"] = 0
+    frame.loc[mine, "cpu_sys_ns"] = cpu.astype("int64")
+    frame.loc[mine, "switches_voluntary"] = 9
+    return replace(run, samples=frame)
+
+
+def test_a_gain_that_costs_cpu_is_not_recommended(tmp_path):
+    """Where all gains are paid for with the sender's CPU the sentence says so."""
+    run = charged(on_the_sink(tmp_path, {4000: 10.0, 8000: 25.0}), 1.4)
+    said = said_of(run)[-1]
+
+    assert "send from a registered buffer" not in said
+    assert "a registered buffer gains requests/s, but for more CPU: over UDP" in said
+    assert re.search(r"only for more of the sender's CPU: \d+ ns a request, send", said)
+    assert "(+40%)" in said
+    assert "registering saves" not in said
+
+
+def test_a_gain_that_costs_cpu_stands_apart(tmp_path):
+    """What is recommended is the smallest size whose gain costs no more CPU."""
+    run = on_the_sink(tmp_path, {1200: -10.0, 4000: 10.0, 8000: 25.0})
+    run = charged(run, 1.4, point="sink-udp4-4000B-n8")
+    said = said_of(run)[-1]
+
+    assert "from a registered buffer: over UDP at 8000 B (+2" in said
+    assert ", but not at 1200 B (-" in said
+    assert re.search(r"but at 4000 B \(\+.* only for more of the sender's CPU", said)
+    assert re.search(r"registering saves .* at 8000 B", said)
+
+
+def test_a_loss_that_saves_cpu_is_told_as_one(tmp_path):
+    """Plain send is not recommended without the CPU time that it takes more."""
+    run = charged(on_the_sink(tmp_path, {4000: -10.0, 8000: -25.0}), 0.6)
+    said = said_of(run)[-1]
+
+    assert re.search(r"though for less of the sender's CPU: .*\(-40%\)", said)
+
+
+def test_a_copied_loss_that_saves_cpu_is_counted(tmp_path):
+    """Likewise where all is copied."""
+    run = samples.make(tmp_path, plan_points=samples.points()[5:6])
+    said = said_of(charged(run, 0.6))[-1]
+
+    assert "send plainly on veth" in said
+    assert "1 of these for less of the sender's CPU" in said
+
+
+def test_the_interval_of_the_cpu_time_decides_where_there_is_one(tmp_path):
+    """On live paths and over TCP the text of the limits is quoted."""
+    run = charged(test_witness.run_of(tmp_path), 1.4)
+    limits = bottleneck.limits(run)
+    row = limits[
+        (limits["path"] == "sink+answered") & (limits["arm"] == "send_zc_fixed")
+    ].iloc[0]
+
+    assert math.isfinite(row["cpu_low"])
+    assert f"({bottleneck.more_text(row)})" in said_of(run)[-1]
+
+
+def test_a_small_difference_in_cpu_is_none(tmp_path):
+    """Without an interval a difference within the margin is not told."""
+    run = charged(on_the_sink(tmp_path, {8000: 25.0}), 1.03)
+
+    assert "CPU" not in said_of(run)[-1]
+
+
+UDP, VETH, SINK6 = (
+    slice(0, 5),
+    slice(5, 6),
+    slice(6, 7),
+)
+
+
+@pytest.mark.parametrize(
+    ("which", "there", "absent"),
+    [
+        # no veth: February is not there, v5 is
+        (UDP, {2: "8000 B +", 3: "on sink, UDP/IPv4"}, {1: "this measures it: zclab"}),
+        # no v5 rows: February is there
+        (VETH, {1: "65435 B"}, {2: "this measures that: zclab", 3: "cannot say"}),
+        (SINK6, {4: "over UDP at 65435 B"}, {1: "is not in this run", 2: "are not in"}),
+        # only TCP over lo
+        (slice(7, 9), {4: "send plainly on lo"}, {1: "not in", 2: "not in", 3: "say"}),
+    ],
+)
+def test_gaps(tmp_path, which, there, absent):
+    """What a run lacks is said in the sentence that would have told it."""
+    run = samples.make(tmp_path, plan_points=samples.points()[which], planned=20)
+    said = said_of(run)
+
+    assert len(said) == 5
+    for number, words in {**there, **absent}.items():
+        assert words in said[number]
+    for text in said:
+        assert "nan" not in text
+        assert text.endswith(".")
+
+
+def test_only_plain_sends(tmp_path):
+    """Without a zerocopy mode nothing is copied, defined or recommended."""
+    run = samples.make(
+        tmp_path,
+        plan_points=(replace(samples.points()[0], modes=("send",)),),
+        planned=8,
+    )
+    said = said_of(run)
+
+    assert "but no zerocopy mode among them" in said[0]
+    assert "cannot say" in said[4]

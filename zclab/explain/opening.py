@@ -10,12 +10,14 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from zclab.explain import claims, cost, facts, published, table, v5
+from zclab.explain import bottleneck, claims, cost, facts, published, table, v5
 from zclab.params import BASELINE, CONTROL, Mode
 from zclab.store import Run
 
 FIXED, PINNED = str(Mode.SEND_ZC_FIXED), str(Mode.SEND_ZC)
 SERIES = 2  # of break-even sizes, named at most
+FLUSH = "zc + flush"  # v5's column with a notification per request
+DEARER = 1.05  # CPU time over that of send, where no interval of it is known
 
 
 def sentences(run: Run, frame: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
@@ -30,7 +32,7 @@ def sentences(run: Run, frame: pd.DataFrame, compared: pd.DataFrame) -> list[str
     return [
         _where(run, frame),
         _february(frame, compared),
-        _dummy(compared),
+        _dummy(frame, compared),
         _pays(run, frame),
         _advice(run, frame),
     ]
@@ -51,7 +53,7 @@ def _where(run: Run, frame: pd.DataFrame) -> str:
 
 
 def _copies(frame: pd.DataFrame) -> str:
-    """Return on which places it was zerocopy, by its notifications."""
+    """Return on which places it was zerocopy, and what is called copied."""
     zc = frame[frame["notifications"] > 0]
     words: dict[str, list[str]] = {}
     for place, mine in zc.groupby("path", sort=False):
@@ -67,8 +69,31 @@ def _copies(frame: pd.DataFrame) -> str:
         words.setdefault(word, []).append(str(place))
     if not words:
         return "but no zerocopy mode among them"
-    told = (f"{word} on {_listed(places)}" for word, places in words.items())
-    return "; ".join(told)
+    told = [f"{word} on {_listed(places)}" for word, places in words.items()]
+    return "; ".join([*told, *_defined(zc)])
+
+
+def _defined(zc: pd.DataFrame) -> Iterator[str]:
+    """Yield what copied means, by the flag or by witness; nothing if it is unknown.
+
+    Args:
+        zc: the rows that have notifications.
+
+    """
+    if zc["copied_share"].isna().all():
+        return
+    text = "copied: notifications with IORING_NOTIF_USAGE_ZC_COPIED"
+    beside = "of MSG_EOR requests sent beside the timed slices"
+    witnessed = zc["witnesses"] > 0
+    if witnessed.all():
+        yield f"{text}, {beside}"
+    elif not witnessed.any():
+        yield text
+    else:
+        tcp = zc["protocol"] == "tcp"
+        places = _listed(list(dict.fromkeys(zc.loc[witnessed, "path"])))
+        where = "over TCP" if (witnessed == tcp).all() else f"on {places}"
+        yield f"{text}, {where} those {beside}"
 
 
 def _february(frame: pd.DataFrame, compared: pd.DataFrame) -> str:
@@ -88,9 +113,25 @@ def _february(frame: pd.DataFrame, compared: pd.DataFrame) -> str:
     ]
     return (
         f"The February 2025 selftest (veth, {here['io_size_bytes'].iloc[0]} B, "
-        f"n={_range(here['n'])}): {_tally(here['verdict'])}; {'; '.join(parts)}; "
+        f"n={_range(here['n'])}): {_both(here)}, {_february_ns()}; "
+        f"{'; '.join(parts)}; "
         f"{table.shares_text(here['copied_share'])} copied{_without_receiver(frame)}."
     )
+
+
+def _february_ns() -> str:
+    """Return what must hold of the published rates for them to become ns."""
+    counted = published.TWINS[v5.SELFTEST].overstated
+    text = "if its MB are MiB"
+    return text if counted == 1 else f"{text} and it counted {counted:g} s as 1 s"
+
+
+def _both(here: pd.DataFrame) -> str:
+    """Return the verdicts by percent and by ns, which need not agree."""
+    percent, ns = _tally(here["verdict"]), _tally(here["verdict_ns"])
+    if percent == ns:
+        return f"{percent}, in percent and in ns saved alike"
+    return f"{percent} in percent, {ns} in ns saved"
 
 
 def _without_receiver(frame: pd.DataFrame) -> str:
@@ -107,35 +148,75 @@ def _without_receiver(frame: pd.DataFrame) -> str:
     )
 
 
-def _dummy(compared: pd.DataFrame) -> str:
-    rows = compared[
-        (compared["table"] == "v5-dummy") & (compared["column"] == "zc + flush")
-    ]
+def _dummy(frame: pd.DataFrame, compared: pd.DataFrame) -> str:
+    mine = compared[compared["table"] == "v5-dummy"]
+    rows = mine[mine["column"] == FLUSH]
     here = rows[rows["point"] != ""].sort_values("io_size_bytes", ascending=False)
+    unlike = _without_notification(mine)
     if here.empty:
         sizes = [int(size) for size in rows["io_size_bytes"]]
-        command = published.command("v5-dummy", sizes, "zc + flush")
-        return f"v5's dummy rows are not in this run; this measures them: {command}."
+        command = published.command("v5-dummy", sizes, FLUSH)
+        return (
+            f"v5's dummy rows are not in this run: {unlike}; this measures that: "
+            f"{command}."
+        )
     ends = here.iloc[sorted({0, len(here) - 1})]
     parts = [
         f"{row['io_size_bytes']} B {table.gain_text(row)} here, "
-        f"{table.percent_text(row['published_percent'])} then, which is "
-        f"{table.saved_text(row)} ns saved here and "
-        f"{table.signed(row['published_saved_ns'], 0)} then"
+        f"{table.percent_text(row['published_percent'])} then (ns saved: "
+        f"{table.saved_text(row)} here, "
+        f"{table.signed(row['published_saved_ns'], 0)} then)"
         for _, row in ends.iterrows()
     ]
+    parts += [_both(here), *_costs(frame, here)]
+    return f"v5's dummy rows (n={_range(here['n'])}): {unlike}: {'; '.join(parts)}."
+
+
+def _without_notification(rows: pd.DataFrame) -> str:
+    """Return which of v5's columns mainline can be held against, as a clause.
+
+    Args:
+        rows: of v5's dummy table.
+
+    """
+    most = rows.loc[rows.loc[rows["column"] == "zc", "published_percent"].idxmax()]
+    size = most["io_size_bytes"]
+    flush = rows[(rows["column"] == FLUSH) & (rows["io_size_bytes"] == size)].iloc[0]
     return (
-        f"v5's dummy rows with a notification per request (n={_range(here['n'])}): "
-        f"{_tally(here['verdict'])} in percent, {_tally(here['verdict_ns'])} in ns "
-        f"saved; {'; '.join(parts)}{_bound(here)}."
+        f"its zc ({table.percent_text(most['published_percent'])} at {size} B) had no "
+        "notification, which mainline always posts, so only its "
+        f"{FLUSH} ({table.percent_text(flush['published_percent'])}) has a "
+        "counterpart"
     )
 
 
-def _bound(here: pd.DataFrame) -> str:
-    reasons = [text for text in here["reason_ns"] if text]
-    if not reasons:
-        return ""
-    return f"; {reasons[0][:1].lower()}{reasons[0][1:].rstrip('.')}"
+def _costs(frame: pd.DataFrame, here: pd.DataFrame) -> Iterator[str]:
+    """Yield what a notification and a copy cost here, as measured at two sizes.
+
+    Args:
+        frame: what `table.summary` returned.
+        here: rows of v5's dummy table that the run has, the largest size first.
+
+    """
+    large, small = here.iloc[0], here.iloc[-1]
+    if small["saved_high"] < 0 and math.isfinite(small["saved_low"]):
+        yield (
+            f"at {small['io_size_bytes']} B the notification and its bookkeeping cost "
+            f"{-small['saved_ns']:.0f} [{-small['saved_high']:.0f}, "
+            f"{-small['saved_low']:.0f}] ns more here than the copy that they save"
+        )
+    plain = frame[frame["arm"] == BASELINE].set_index("point")
+    ours = [plain.loc[row["point"]] for row in (small, large)]
+    if len(here) < 2 or not all(math.isfinite(row["ns_high"]) for row in ours):
+        return
+    theirs = published.claims().set_index("claim")["published_base_ns"]
+    now = " and ".join(
+        f"{one['ns_per_request']:.0f} [{one['ns_low']:.0f}, {one['ns_high']:.0f}] ns "
+        f"at {row['io_size_bytes']} B"
+        for row, one in zip((small, large), ours, strict=True)
+    )
+    then = " and ".join(f"{theirs[row['claim']]:.0f}" for row in (small, large))
+    yield f"plain send, copy included, takes {now} here, {then} ns then"
 
 
 def _pays(run: Run, frame: pd.DataFrame) -> str:
@@ -180,19 +261,60 @@ def _kept(frame: pd.DataFrame, row: "dict[object, object]") -> bool:
 
 
 def _advice(run: Run, frame: pd.DataFrame) -> str:
-    parts = [*_avoid(frame), *_register(run, frame)]
+    cpu = _cpu(run, frame)
+    parts = [*_avoid(frame, cpu), *_register(run, frame, cpu)]
     if not parts:
         return (
             "What to do this run cannot say: no path in it is known to have copied or "
             "to have kept zerocopy; this can: zclab report."
         )
+    return f"What to do: {'; '.join(parts)}; and {_ask(frame)}."
+
+
+def _ask(frame: pd.DataFrame) -> str:
+    """Return how to know whether it was zerocopy, and where the flag says too much."""
+    text = (
+        "before any number, ask for IORING_SEND_ZC_REPORT_USAGE and see whether it was "
+        "zerocopy at all"
+    )
+    if not (frame["protocol"] == "tcp").any():
+        return text
     return (
-        f"What to do: {'; '.join(parts)}; and before any number, ask for "
-        "IORING_SEND_ZC_REPORT_USAGE and see whether it was zerocopy at all."
+        f"{text}, over TCP by requests with MSG_EOR, as since Linux 6.10 the flag also "
+        "marks those that share an skb"
     )
 
 
-def _avoid(frame: pd.DataFrame) -> Iterator[str]:
+def _cpu(run: Run, frame: pd.DataFrame) -> dict[int, tuple[bool, str]]:
+    """Return by row what its arm takes of the sender's CPU, where that is clear.
+
+    Where the sender waits for something else, a gain in requests/s may be bought with
+    its CPU time, and a loss may save it.
+
+    Returns:
+        The row's index: whether it takes more than send does, and the figures.
+
+    """
+    limits = bottleneck.limits(run).set_index(["point", "arm"])
+    base = frame[frame["arm"] == BASELINE].set_index("point")["cpu_ns_per_request"]
+    found = {}
+    for row in frame[~frame["arm"].isin([BASELINE, CONTROL])].itertuples():
+        ours, plain = row.cpu_ns_per_request, base.get(row.point, math.nan)
+        if not (ours > 0 and plain > 0):
+            continue
+        low, high = ours / plain / DEARER, ours / plain * DEARER
+        more = f"{table.signed((ours / plain - 1) * 100, 0)}%"
+        if (row.point, row.arm) in limits.index:
+            known = limits.loc[(row.point, row.arm)]
+            low, high = (1 + known[name] / 100 for name in ("cpu_low", "cpu_high"))
+            more = bottleneck.more_text(known)
+        if low > 1 or high < 1:
+            text = f"{ours:.0f} ns a request, send {plain:.0f} ({more})"
+            found[row.Index] = (low > 1, text)
+    return found
+
+
+def _avoid(frame: pd.DataFrame, cpu: dict[int, tuple[bool, str]]) -> Iterator[str]:
     """Yield where plain send is the better one: it is copied and slower."""
     rows = frame[~frame["arm"].isin([BASELINE, CONTROL]) & (frame["notifications"] > 0)]
     copied = rows[rows["copied_share"].fillna(0) >= table.COPIED_FROM]
@@ -200,15 +322,19 @@ def _avoid(frame: pd.DataFrame) -> Iterator[str]:
     if slower.empty:
         return
     worst = slower.loc[slower["gain_percent"].idxmin()]
+    cheaper = sum(i in cpu and not cpu[i][0] for i in slower.index)
+    though = f"; {cheaper} of these for less of the sender's CPU" if cheaper else ""
     yield (
         f"send plainly on {_listed(list(dict.fromkeys(slower['path'])))}, where all is "
         f"copied and the notification paid on top (slower in {len(slower)} of "
         f"{len(copied)}, at worst {table.gain_text(worst)}: {worst['arm']}, "
-        f"{worst['io_size_bytes']} B, {worst['path']}, n={worst['n']})"
+        f"{worst['io_size_bytes']} B, {worst['path']}, n={worst['n']}{though})"
     )
 
 
-def _register(run: Run, frame: pd.DataFrame) -> Iterator[str]:
+def _register(
+    run: Run, frame: pd.DataFrame, cpu: dict[int, tuple[bool, str]]
+) -> Iterator[str]:
     """Yield where zerocopy wins and loses uncopied, and what registering adds there."""
     rows = frame[frame["copied_share"].notna()]
     rows = rows[rows["copied_share"] < table.ZEROCOPY_BELOW]
@@ -220,42 +346,75 @@ def _register(run: Run, frame: pd.DataFrame) -> Iterator[str]:
         best = fixed.loc[fixed["gain_percent"].idxmax()]
         yield (
             "send plainly at the sizes of this run: a registered buffer won nowhere, "
-            f"though nothing was copied; its best was {_at(best)}"
+            f"though nothing was copied; its best was {_at(best)}{_though(best, cpu)}"
         )
         return
-    told = [
-        _by_size(mine[mine["finding"] == table.FASTER], mine)
+    told = "; ".join(
+        _by_size(mine, cpu)
         for _, mine in fixed.groupby("protocol", sort=False)
         if (mine["finding"] == table.FASTER).any()
-    ]
-    text = f"where nothing is copied send from a registered buffer: {', '.join(told)}"
-    least = wins.loc[wins["io_size_bytes"].idxmin()]
-    ns = table.pairs(run).get(str(least["point"]))
+    )
+    clear = wins[[not _bought(i, cpu) for i in wins.index]]
+    if clear.empty:
+        yield (
+            "where nothing is copied a registered buffer gains requests/s, but for "
+            f"more CPU: {told}"
+        )
+        return
+    yield f"where nothing is copied send from a registered buffer: {told}"
+    yield from _registering(run, clear.loc[clear["io_size_bytes"].idxmin()])
+
+
+def _registering(run: Run, row: pd.Series) -> Iterator[str]:
+    """Yield what registering alone saves at the point of a row."""
+    ns = table.pairs(run).get(str(row["point"]))
     both = ns is not None and {FIXED, PINNED} <= set(ns.columns)
     found = table.against(ns, FIXED, PINNED) if ns is not None and both else None
     if found and math.isfinite(found.saved.low):
-        text += (
-            f" (registering saves {found.saved.center:.0f} "
+        yield (
+            f"registering saves {found.saved.center:.0f} "
             f"[{found.saved.low:.0f}, {found.saved.high:.0f}] ns of a request at "
-            f"{least['io_size_bytes']} B, {least['path']}, n={least['n']})"
+            f"{row['io_size_bytes']} B ({row['path']}, n={row['n']})"
         )
-    yield text
 
 
-def _by_size(wins: pd.DataFrame, all_sizes: pd.DataFrame) -> str:
+def _by_size(rows: pd.DataFrame, cpu: dict[int, tuple[bool, str]]) -> str:
     """Return the smallest size that wins over one protocol, and the largest that loses.
 
+    A win that takes more CPU than plain send is told as such, and after the others.
+
     Args:
-        wins: its rows that are faster, one at least.
-        all_sizes: all its rows of the mode.
+        rows: of one mode and protocol; one at least is faster.
+        cpu: what `_cpu` returned.
 
     """
-    least = wins.loc[wins["io_size_bytes"].idxmin()]
-    text = f"over {str(least['protocol']).upper()} {_at(least)}"
-    losses = all_sizes[all_sizes["finding"] == table.SLOWER]
-    if losses.empty:
-        return text
-    return f"{text}, but not {_at(losses.loc[losses['io_size_bytes'].idxmax()])}"
+    wins = rows[rows["finding"] == table.FASTER]
+    bought = wins[[_bought(i, cpu) for i in wins.index]]
+    clear, losses = wins.drop(bought.index), rows[rows["finding"] == table.SLOWER]
+    parts = []
+    if len(clear):
+        parts.append(_at(clear.loc[clear["io_size_bytes"].idxmin()]))
+    if len(losses):
+        most = losses.loc[losses["io_size_bytes"].idxmax()]
+        parts.append(f"not {_at(most)}{_though(most, cpu)}")
+    if len(bought):
+        least = bought.loc[bought["io_size_bytes"].idxmin()]
+        parts.append(
+            f"{_at(least)} only for more of the sender's CPU: {cpu[least.name][1]}"
+        )
+    return f"over {str(rows['protocol'].iloc[0]).upper()} {', but '.join(parts)}"
+
+
+def _bought(index: int, cpu: dict[int, tuple[bool, str]]) -> bool:
+    """Return whether a row takes more of the sender's CPU than plain send."""
+    return index in cpu and cpu[index][0]
+
+
+def _though(row: pd.Series, cpu: dict[int, tuple[bool, str]]) -> str:
+    """Return that a row which does not win saves CPU all the same, as a clause."""
+    if row.name not in cpu or cpu[row.name][0]:
+        return ""
+    return f", though for less of the sender's CPU: {cpu[row.name][1]}"
 
 
 def _at(row: pd.Series) -> str:
