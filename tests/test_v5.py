@@ -153,9 +153,9 @@ def test_what_the_ns_take_for_granted_is_said(
     found = claims.compared(frame, run)
     last = v5.verdicts(found, "feb2025-selftest")[-1]
 
-    assert "if its MB are MiB and it counted 1.2 s as 1 s (" in last
+    assert "if the table's MB are MiB and 1.2 s were counted as 1 s (" in last
     tcp = v5.verdicts(found, "v5-tcp-localhost")[-1]
-    assert "if its MB are MiB (" in tcp
+    assert "if the table's MB are MiB (" in tcp
     assert not any("hold if" in text for text in v5.verdicts(found, "v5-dummy"))
     lacking = found[found["point"] == ""]
     for name in published.TWINS:

@@ -202,9 +202,9 @@ def _assumed(name: str) -> Iterator[str]:
     over = published.twin(name).overstated
     parts = []
     if "MB/s" in units:
-        parts.append("its MB are MiB")
+        parts.append("the table's MB are MiB")
     if over != 1:
-        parts.append(f"it counted {over:g} s as 1 s")
+        parts.append(f"{over:g} s were counted as 1 s")
     if parts:
         yield (
             f"ns saved then hold if {' and '.join(parts)} "
