@@ -58,6 +58,7 @@ LORE = "https://lore.kernel.org/r/"
 _LINKS = {
     "commit:": "https://git.kernel.org/torvalds/c/",
     "file:": "https://docs.kernel.org/",
+    "issue:": "https://github.com/",
 }
 
 # What one printed unit is in requests per second. MB/s are told apart: they are MiB,
@@ -146,6 +147,17 @@ _WITHOUT_RFC2_NIC = Twin(
     not_measured=NO_NIC,
 )
 
+_WITHOUT_801_NIC = Twin(
+    title="liburing issue 801, TCP over a NIC",
+    baseline="-z0",
+    path="nic",
+    protocol="tcp",
+    arms={"-z1": "send_zc_fixed"},
+    not_measured=NO_NIC,
+)
+
+_TWO_KERNELS = "one kernel in a run, and the rows compare two, before and from 6.10 on"
+
 # Those that this project set out to reproduce; the others are history.
 CORE = ("v5-dummy", "v5-nic", "v5-tcp-localhost", "feb2025-selftest")
 
@@ -225,17 +237,46 @@ TWINS: Mapping[str, Twin] = {
         baseline="before",
         path="sink+answered",
         protocol="tcp",
+        batch=1,
         arms={"after": "send_zc"},
-        not_measured="one kernel in a run, and the rows compare two, before and from "
-        "6.10 on",
+        not_measured=_TWO_KERNELS,
+    ),
+    "stacking-100g": Twin(
+        title="Notification stacking, 100G link",
+        baseline="before",
+        path="nic",
+        protocol="tcp",
+        batch=1,
+        arms={"after": "send_zc"},
+        not_measured=_TWO_KERNELS,
+    ),
+    # At -t 20 its program counts 20.2 s as 20 s, as the selftest that it came from.
+    "liburing-801": Twin(
+        title="liburing issue 801, TCP over a NIC",
+        baseline="-z0",
+        path="nic",
+        protocol="tcp",
+        arms={"-z1": "send_zc_fixed"},
+        givens=("reorder=on",),
+        overstated=1.01,
+        instead=_WITHOUT_801_NIC,
     ),
     "msg-zerocopy-veth": Twin(
         title="MSG_ZEROCOPY, 2017, veth",
         baseline="without zerocopy",
         path="veth",
         protocol="tcp",
+        batch=1,
         arms={"with zerocopy": "msg_zerocopy"},
         bases={"with zerocopy": _SYNC},
+    ),
+    # Half of it is UDP; nothing of it has a counterpart, so no point is looked for.
+    "zc-notification": Twin(
+        title="MSG_ZEROCOPY's notifications, 2024",
+        baseline="ZCopy",
+        path="veth",
+        protocol="tcp",
+        arms={},
     ),
 }
 
@@ -305,7 +346,13 @@ def _read(
 
 
 def link(source: str) -> str:
-    """Return the address of a source: a Message-ID, `commit:...` or `file:...`."""
+    """Return the address of a source.
+
+    Args:
+        source: a Message-ID, `commit:` and its hash, `file:` and its path in the
+            kernel's tree, or `issue:` and its path at GitHub.
+
+    """
     kind, _, name = source.rpartition(":")
     if kind == "file":
         name = name.removeprefix("Documentation/").replace(".rst", ".html")
@@ -401,7 +448,7 @@ def twin_point(
     ]
     if found.empty:
         return None
-    column = column or next(iter(wanted.arms))
+    column = column or next(iter(wanted.arms), "")
     family, batch = stated(table, io_size_bytes, column)
     found = found[found["family"].isin([family] if family else [4, 6])]
     if batch:
@@ -444,9 +491,12 @@ def command(table: str, sizes: Sequence[int], column: str) -> str:
     arm = wanted.arms.get(column, "send_zc_fixed")
     modes = dict.fromkeys(("send", wanted.bases.get(column, "send"), arm))
     card = "--dev DEV --dst DST " if path == "nic" else ""
+    batch = batch or wanted.batch
+    # Several requests in flight on one TCP socket are refused unless they may reorder.
+    reorder = " --options reorder=on" if wanted.protocol == "tcp" and batch > 1 else ""
     return (
         f"zclab measure --path {path} {card}--protocol {wanted.protocol} "
         f"--family {family or wanted.family} "
         f"--sizes {','.join(str(size) for size in sizes)} "
-        f"--modes {','.join(modes)} --batch {batch or wanted.batch}"
+        f"--modes {','.join(modes)} --batch {batch}{reorder}"
     )
