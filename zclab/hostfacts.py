@@ -339,7 +339,7 @@ def _place() -> Iterator[Fact]:
             "1",
             "what the TCP sockets there have (TCP_CONGESTION), by what their option "
             "`congestion` asks for; unasked: where it asks for none",
-            _NEVER,
+            _HAND,
         ),
         ("congestion_control", "text", "1", "the same in older runs", _NEVER),
         (
