@@ -159,7 +159,7 @@ def costs(
     """Print what each option of a run costs beside the same mode without it.
 
     Any run will do in which an arm with options lies beside its mode without them;
-    `zclab measure --profile options` takes one of twenty options on the sink.
+    `zclab measure --profile options` takes one on the sink, option by option.
     """
     from zclab import store
 
