@@ -39,6 +39,24 @@ def test_counts_agree(udp, mode, batch):
         assert counts["zc_requests"] == counts["requests"]
 
 
+def test_cpu_time_does_not_wait_for_a_tick(udp):
+    """A slice shorter than a tick, in which nothing else ran, was all CPU time."""
+    with Ring([udp.fileno()], RingSetup(buffer_bytes=1200)) as ring:
+        sender = Sender(ring, 0, mode=Mode.SEND, io_size_bytes=1200, batch=8)
+        slices = [sender.slice(warmup_ns=0, budget_ns=500_000) for _ in range(100)]
+    alone = [
+        counts
+        for counts in slices
+        if not counts["switches_voluntary"] + counts["switches_forced"]
+    ]
+
+    assert alone
+    for counts in alone:
+        # Interrupts, and a hypervisor that takes the CPU, may be counted or not.
+        share = (counts["cpu_user_ns"] + counts["cpu_sys_ns"]) / counts["elapsed_ns"]
+        assert 0.1 < share < 1.2
+
+
 @pytest.mark.parametrize("mode", [Mode.SEND_ZC, Mode.SEND_ZC_FIXED, Mode.MIXED])
 def test_loopback_is_always_copied(udp, mode):
     """On loopback every notification says copied: the receiver gets a copy."""

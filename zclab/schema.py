@@ -199,7 +199,9 @@ COLUMNS: tuple[Column, ...] = (
         "cpu_user_ns",
         "int",
         "ns",
-        "user time of the sending threads; with sqpoll of the whole process",
+        "user time of the sending threads; with sqpoll of the whole process. The "
+        "kernel divides it from system time by timer ticks: of a short slice only the "
+        "sum tells",
     ),
     Column("cpu_sys_ns", "int", "ns", "system time, likewise"),
     Column(
