@@ -148,6 +148,8 @@ def test_what_would_measure_a_row_is_taken_as_typed(name):
         given = {word.removeprefix("--"): typed[word] for word in typed}
         if given["path"] == "nic":  # without one its options are as for the sink
             assert (given.pop("dev"), given.pop("dst")) == ("DEV", "DST")
+            assert ("peer" in given) == (row["protocol"] == "tcp")
+            given.pop("peer", "")
             given["path"] = "sink"
 
         plan = measure.plan_of("", None, given, {})

@@ -491,6 +491,8 @@ def command(table: str, sizes: Sequence[int], column: str) -> str:
     arm = wanted.arms.get(column, "send_zc_fixed")
     modes = dict.fromkeys(("send", wanted.bases.get(column, "send"), arm))
     card = "--dev DEV --dst DST " if path == "nic" else ""
+    if card and wanted.protocol == "tcp":  # it takes somebody who receives
+        card += "--peer HOST:PORT "
     batch = batch or wanted.batch
     # Several requests in flight on one TCP socket are refused unless they may reorder.
     reorder = " --options reorder=on" if wanted.protocol == "tcp" and batch > 1 else ""
