@@ -49,7 +49,7 @@ def test_tables_are_the_report_s(mail):
 
     assert len(tables) == 3
     for table in tables:
-        assert len(table.splitlines()) > 10
+        assert len(table.splitlines()) > 6
         assert table.strip() in mail
 
 
