@@ -326,7 +326,7 @@ def _avoid(frame: pd.DataFrame, cpu: dict[int, tuple[bool, str]]) -> Iterator[st
     though = f"; {cheaper} of these for less of the sender's CPU" if cheaper else ""
     yield (
         f"send plainly on {_listed(list(dict.fromkeys(slower['path'])))}, where all is "
-        f"copied and the notification paid on top (slower in {len(slower)} of "
+        f"copied late and a notification due all the same (slower in {len(slower)} of "
         f"{len(copied)}, at worst {table.gain_text(worst)}: {worst['arm']}, "
         f"{worst['io_size_bytes']} B, {worst['path']}, n={worst['n']}{though})"
     )

@@ -185,15 +185,13 @@ def _words(run: Run, frame: pd.DataFrame) -> list[str]:
     answered = frame["situation"].map(lambda one: ANSWERED in situations.facts(one))
     if answered.any():
         drops += "sink+answered: TCP into it, and a responder acknowledges. "
-    mixed = (frame["mode"] == Mode.MIXED).any()
     return _wrap(
         "send, send_zc: IORING_OP_SEND and SEND_ZC; send_zc_fixed: SEND_ZC from a "
         f"registered buffer. {drops}Gains are requests/s over send: the median, paired "
-        "within the block, and its [95% interval]; counts are of comparisons with send"
-        f"{', mixed included' * bool(mixed)}. Above each table: n, the number of "
-        "blocks, and which gains they find 9 times in 10. Rates here are the "
-        "baseline's median and that times the gain, and not to be compared across "
-        "hosts."
+        "within the block, and its [95% interval]; counts are of comparisons with "
+        "send. Above each table: n, the number of blocks, and which gains they find 9 "
+        "times in 10. Rates here are the baseline's median and that times the gain, "
+        "and not to be compared across hosts."
     )
 
 
@@ -405,14 +403,8 @@ def _claims(
 
     Tables that the run has nothing of are under what is not shown.
     """
-    for name in v5.NAMES:
-        rows = _beneath(frame, name)
-        if (rows["arm"] == BASELINE).all():
-            continue
-        title = f"{published.twin(name).title}, {_UNITS.get(name, 'requests/s')}"
-        more = (_names(name, rows), *_caveat(name, rows), _note_once(rows, told))
-        yield _caption(title, rows, *more)
-        text = v5.shaped(frame, name)
+    for name, caption, text in shapes(frame, told):
+        yield caption
         yield text.splitlines()
         yield _bullets(v5.verdicts(compared, name))
     older = compared[~compared["table"].isin(v5.NAMES) & (compared["point"] != "")]
@@ -423,6 +415,17 @@ def _claims(
     sized = sized[sized["pays_from"] != "-"]
     if len(sized):
         yield ["From what size on zerocopy pays:", *_bullets(claims.size_words(sized))]
+
+
+def shapes(frame: pd.DataFrame, told: set[str]) -> Iterator[tuple[str, list[str], str]]:
+    """Yield name, caption and text of each published table that has a row of ours."""
+    for name in v5.NAMES:
+        rows = _beneath(frame, name)
+        if (rows["arm"] == BASELINE).all():
+            continue
+        title = f"{published.twin(name).title}, {_UNITS.get(name, 'requests/s')}"
+        more = (_names(name, rows), *_caveat(name, rows), _note_once(rows, told))
+        yield name, _caption(title, rows, *more), v5.shaped(frame, name)
 
 
 def _beneath(frame: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -617,7 +620,7 @@ def _delivered(rows: pd.DataFrame) -> str:
 def _warnings(run: Run, frame: pd.DataFrame) -> Iterator[list[str]]:
     """Yield the warnings of run and rows, and what changed meanwhile, each once."""
     texts = [
-        *run.warnings,
+        *dict.fromkeys(run.warnings),  # of a run that was joined, once for each part
         *capture.findings(run),
         *(f"{text} ({few(names)})" for text, names in table.warnings(frame)),
     ]
