@@ -98,7 +98,7 @@ def test_self_contained(built):
         assert not re.search(r"url\((?!#)", text)
 
 
-SOURCES = tuple(published.link(kind) for kind in ("", "commit:", "file:"))
+SOURCES = tuple(published.link(kind) for kind in ("", "commit:", "file:", "issue:"))
 
 
 def test_links_lead_somewhere(built):
@@ -135,6 +135,55 @@ def test_tables_say_where(built, run):
     for point in run.plan.points:
         protocol = f"{point.protocol.upper()}/IPv{point.family}"
         assert f"{point.path}, {protocol}, batch {point.batch}" in text
+
+
+def test_it_is_taken_again_as_the_mail_says(built, run):
+    """Page and mail have the same commands, the commit's checkout first."""
+    text = unescape((built / "index.html").read_text())
+    again = text[text.index('id="again"') :]
+
+    commands = [line.strip() for line in mail.commands(run)]
+    assert commands[0] == "git checkout 0123456789ab"
+    assert "\n".join(commands[:1]) in again
+    for line in commands:
+        assert line in again
+        assert line in mail.render(run, run.id)
+
+
+def test_the_page_says_how_long_slices_were(built, run):
+    """The lengths that a pilot chose are told, and not what the plan left to it."""
+    auto = replace(run.plan, slice_ns=0)
+    piloted = replace(run, plan=auto, slices={"a": 1_000_000, "b": 10_000_000})
+    text = words(page.index(piloted, built / "figures", [], CODE))
+
+    assert "one slice of 1-10 ms each (a pilot chose the length for each" in text
+    assert "one slice of 10 ms each after" in words((built / "index.html").read_text())
+
+
+def test_captions_have_the_n_of_what_they_show(tmp_path, built):
+    """Each figure and table tells the blocks of its own points."""
+    two = [p for p in samples.points(tcp=False) if p.batch == 64]
+    sizes = [p for p in samples.points(tcp=False) if p.batch == 8]
+    made = samples.make(tmp_path, planned=12, plan_points=(*two, *sizes))
+    few = made.samples["point"].astype(str).isin([p.name for p in two])
+    run = replace(made, samples=made.samples[~few | (made.samples["block"] < 9)])
+    text = words(page.index(run, built / "figures", [], CODE))
+
+    assert "protocol, IP version and batch; n=9 to 12 blocks" in text
+    assert "measured at several sizes; n=12 blocks" in text
+    assert "for the same size, protocol and batch; n=9 blocks" in text
+    assert "Path veth, UDP/IPv6, batch 64. n=9" in text
+    assert "v5, NIC" not in text[text.index("shape of the mails") :]
+
+
+def test_columns_are_explained_where_they_are(built, tmp_path):
+    """Flagged and delivered are words only of a page that has them."""
+    plain = samples.make(tmp_path, planned=8, plan_points=samples.points()[:2])
+    text = page.index(plain, built / "figures", [], CODE)
+
+    assert "<i>Delivered</i>" in (built / "index.html").read_text()
+    assert "<i>Delivered</i>" not in text
+    assert "<i>flagged</i>" not in text
 
 
 def banners(run, built, code=CODE):

@@ -424,7 +424,7 @@ def copied(run: Run) -> Figure:
     _legend(figure, shares, floor=False)
     total = int(frame["notifications"].sum())
     unknown = " ?: the kernel did not say." if shares["share"].isna().any() else ""
-    return _done(figure, f"Over {total} notifications.{unknown} Run {run.id}.")
+    return _done(figure, f"Over {total:,} notifications.{unknown} Run {run.id}.")
 
 
 def why(run: Run) -> Figure:

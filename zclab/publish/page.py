@@ -72,9 +72,9 @@ def index(
         opening=opening.sentences(run, summary, compared),
         sentences=claims.sentences(run, summary),
         shapes=[
-            (published.twin(name).title, v5.shaped(summary, name)) for name in v5.NAMES
+            (*" ".join(caption).split(". ", 1), text)
+            for _, caption, text in mail.shapes(summary, set())
         ],
-        no_twin=v5.NO_TWIN,
         sizes=readable.sizes(run, summary),
         headline=_headline(compared),
         in_short=mail.summary(summary),
@@ -90,7 +90,13 @@ def index(
             for path in _places(summary)
         ],
         figure=lambda name: inline_svg(figures / f"{name}.svg", name),
-        n=_blocks_range(run),
+        n=_blocks(summary),
+        n_by_size=_blocks(_of_several_sizes(summary)),
+        n_of_why=_blocks(claims.cause(summary)),
+        slices=readable.slices(run),
+        piloted=any(not part.plan.slice_ns for part in joined.parts(run)),
+        shown=_columns(summary),
+        commands=_commands(run),
         control=readable.control(summary),
         stopped=readable.stopped(run),
         no_mail=mail.no_mail(run.id) if mail.synthetic(run) else "",
@@ -192,11 +198,32 @@ def _first_heading(content: Any) -> str:
     return ""
 
 
-def _blocks_range(run: Run) -> str:
-    """Return how many blocks a point has, as text: one number, or from and to."""
-    counts = run.samples.groupby("point")["block"].nunique()
-    low, high = int(counts.min()), int(counts.max())
-    return str(low) if low == high else f"{low} to {high}"
+def _blocks(rows: pd.DataFrame) -> str:
+    """Return how many blocks the points of some rows have: one number, or from and to.
+
+    A figure of no points has none.
+    """
+    counts = rows.groupby("point")["n"].max()
+    ends = (counts.min(), counts.max()) if len(counts) else (0, 0)
+    return " to ".join(dict.fromkeys(str(int(end)) for end in ends))
+
+
+def _of_several_sizes(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows whose path, protocol and batch were measured at several sizes."""
+    alike = ["path", "protocol", "family", "batch", "given"]
+    sizes = summary.groupby(alike, sort=False)["io_size_bytes"].transform("nunique")
+    return summary[sizes > 1]
+
+
+def _columns(summary: pd.DataFrame) -> set[str]:
+    """Return the columns that the tables of the paths have, all together."""
+    places = dict.fromkeys(summary["path"])
+    return {name for place in places for name in table.compact(summary, place).columns}
+
+
+def _commands(run: Run) -> list[str]:
+    """Return what takes the run again, as the mail says it."""
+    return [line.removeprefix(mail.COMMAND) for line in mail.commands(run)]
 
 
 def _banners(run: Run, code: Mapping[str, Any]) -> Iterator[str]:
