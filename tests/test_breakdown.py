@@ -9,7 +9,7 @@ from matplotlib.text import Text
 from tests.live import needs_uring
 from zclab import store
 from zclab.errors import CapabilityError, DataError
-from zclab.explain import breakdown, figures
+from zclab.explain import breakdown, figures, readable
 from zclab.measure import perf
 from zclab.params import CONTROL, Mode, Path, Point, Protocol
 from zclab.store import breakdowns
@@ -182,3 +182,13 @@ def test_drawn():
     assert right.get_title() == found["name"]
     nothing = figures.breakdown([]).findobj(Text)
     assert any("make one: zclab breakdown" in text.get_text() for text in nothing)
+
+
+def test_buckets_that_were_seen_are_explained():
+    """The table says what each bucket with a sample holds, and no other."""
+    found = made(_copy_from_iter=3, nobody_knows_this=1)
+    told = readable.bucket_meanings([found])
+
+    assert list(told["bucket"]) == ["copy", "other"]
+    assert told["what it holds"][0] == breakdown.MEANINGS["copy"]
+    assert readable.bucket_meanings([]).empty

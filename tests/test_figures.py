@@ -16,7 +16,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from zclab import stats, store
-from zclab.explain import figures, table
+from zclab.explain import cost, figures, table
 from zclab.params import CONTROL, Mode
 
 mpl.use("Agg")
@@ -29,6 +29,7 @@ ALL: tuple[Draw, ...] = (
     figures.copied,
     figures.why,
     figures.cost_lines,
+    figures.cost_residuals,
     figures.break_even,
 )
 
@@ -207,6 +208,21 @@ def test_why_sets_gain_beside_copies(drawn: dict[Draw, Figure]) -> None:
     assert [t.get_text() for t in left.get_xticklabels()] == ["veth", "sink"]
     assert [t.get_text() for t in right.get_xticklabels()] == ["veth", "sink"]
     assert "65435 B over UDP/IPv6, batch 64" in words(figure)
+
+
+def test_residuals_are_those_of_the_lines(
+    run: store.Run, drawn: dict[Draw, Figure]
+) -> None:
+    """Each size has a mark at its percent over the line, filled where that is out."""
+    left_over = cost.residuals(run)
+    axes = drawn[figures.cost_residuals].axes[0]
+
+    marks = [line for line in axes.get_lines() if line.get_marker() not in ("None", "")]
+    heights = np.concatenate([mark.get_ydata() for mark in marks])
+    assert sorted(heights) == pytest.approx(sorted(left_over["residual_percent"]))
+    filled = [m for m in marks if m.get_markerfacecolor() != "white"]
+    assert sum(len(m.get_ydata()) for m in filled) == left_over["beyond"].sum()
+    assert "[%]" in axes.get_ylabel()
 
 
 def test_one_colour_per_mode() -> None:

@@ -476,6 +476,49 @@ def cost_lines(run: Run) -> Figure:
     return _done(figure, f"Points: medians. Lines: a + b x bytes. Run {run.id}.")
 
 
+def cost_residuals(run: Run) -> Figure:
+    """Return how far each size lies from its line, in percent, one axes per series.
+
+    A filled mark has the line outside of the 95 % interval of its median cost.
+    """
+    found = cost.series(run)
+    if not found:
+        return _empty("no path of this run has three sizes or more")
+    left_over = cost.residuals(run)
+    figure, beside = _per_series(found, "measured over the line [%]")
+    for axes, one in beside:
+        arms = [arm for arm in one.arms if arm != CONTROL]
+        colours, markers = _colours(arms), _markers(arms)
+        mine = _of_series(left_over, one)
+        for arm, rows in mine.groupby("arm", sort=False):
+            name = str(arm)
+            sizes, percent = rows["io_size_bytes"], rows["residual_percent"]
+            axes.plot(sizes, percent, color=colours[name], linewidth=0.8)
+            for beyond, each in rows.groupby("beyond"):
+                axes.plot(
+                    each["io_size_bytes"],
+                    each["residual_percent"],
+                    markers[name],
+                    color=colours[name],
+                    markersize=5,
+                    markerfacecolor=colours[name] if beyond else "white",
+                )
+        axes.axhline(0, color="black", linewidth=0.8, zorder=1)
+    _legend(figure, left_over, floor=False, everyone=True)
+    return _done(
+        figure,
+        "Medians over a + b x bytes; filled where the line is outside of their 95 % "
+        f"interval. Run {run.id}.",
+    )
+
+
+def _of_series(rows: pd.DataFrame, one: cost.Series) -> pd.DataFrame:
+    """Return the rows that belong to a series, by the factors its points share."""
+    for name, value in one.label.items():
+        rows = rows[rows[name] == value]
+    return rows
+
+
 def break_even(run: Run) -> Figure:
     """Return ns saved over size, and where it crosses zero, one axes per series."""
     found = cost.series(run)
@@ -500,9 +543,7 @@ def break_even(run: Run) -> Figure:
                 markersize=5,
                 linewidth=1,
             )
-            mine = crossings[crossings["arm"] == arm]
-            for name, value in one.label.items():
-                mine = mine[mine[name] == value]
+            mine = _of_series(crossings[crossings["arm"] == arm], one)
             for size in mine["break_even_bytes"].dropna():
                 axes.annotate(
                     f"{size:.0f} B",

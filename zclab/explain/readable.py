@@ -329,6 +329,18 @@ def buckets(found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return joined_frame.loc[rows].reset_index().rename(columns={"": "bucket [ns]"})
 
 
+def bucket_meanings(found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return what each bucket of breakdowns holds; those without a sample left out."""
+    seen = {name for one in found for name in breakdown.texts(one)[""]}
+    names = [name for name in breakdown.BUCKETS if name in seen]
+    return pd.DataFrame(
+        {
+            "bucket": names,
+            "what it holds": [breakdown.MEANINGS[name] for name in names],
+        }
+    )
+
+
 def _series(frame: pd.DataFrame) -> dict[str, list[str]]:
     """Return the columns that name a series; options only where there are some."""
     found = {
