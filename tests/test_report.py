@@ -12,7 +12,15 @@ import pytest
 from tests import samples
 from zclab import store
 from zclab.errors import DataError, InputError, ZclabError
-from zclab.explain import claims, joined, prediction, published, readable, table
+from zclab.explain import (
+    claims,
+    conclusions,
+    joined,
+    prediction,
+    published,
+    readable,
+    table,
+)
 from zclab.params import Stop
 from zclab.publish import archive, mail, page, report
 
@@ -73,7 +81,7 @@ def test_verdict_is_first(built, run):
     text = (built / "index.html").read_text()
     opening = text[: text.index("<table")]
 
-    for sentence in claims.verdict_sentences(run):
+    for sentence in conclusions.verdict_sentences(run):
         assert sentence in unescape(opening)
 
 

@@ -10,7 +10,7 @@ import typer
 
 from zclab import options, planfile, situation
 from zclab.cli import app
-from zclab.explain import claims
+from zclab.explain import claims, conclusions
 from zclab.packet import payload_bytes
 from zclab.params import Mode, Protocol
 
@@ -138,7 +138,7 @@ def test_options_in_the_text_exist(page):
 
 def test_the_thread_is_named(page):
     """The mails that the page answers to are those that zclab answers to."""
-    assert claims.ANSWER in page
+    assert conclusions.ANSWER in page
 
 
 def test_the_rule_is_that_of_the_claims(page):

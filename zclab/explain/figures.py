@@ -23,7 +23,7 @@ from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 from zclab import options as opts
 from zclab import stats
 from zclab.explain import breakdown as breakdowns
-from zclab.explain import claims, cost, ladder, rung, table
+from zclab.explain import conclusions, cost, ladder, rung, table
 from zclab.params import BASELINE, CONTROL, Mode
 from zclab.store import Run
 
@@ -429,7 +429,7 @@ def copied(run: Run) -> Figure:
 
 def why(run: Run) -> Figure:
     """Return veth against sink at the selftest's size: gain beside copied share."""
-    frame = claims.cause(table.summary(run))
+    frame = conclusions.cause(table.summary(run))
     if frame.empty:
         return _empty("it needs the selftest's size on veth and on the sink")
     blocks = _blocks(run)

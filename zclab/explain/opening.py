@@ -10,7 +10,16 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from zclab.explain import bottleneck, claims, cost, facts, published, table, v5
+from zclab.explain import (
+    bottleneck,
+    claims,
+    conclusions,
+    cost,
+    facts,
+    published,
+    table,
+    v5,
+)
 from zclab.params import BASELINE, CONTROL, Mode
 from zclab.store import Run
 
@@ -136,7 +145,7 @@ def _both(here: pd.DataFrame) -> str:
 
 def _without_receiver(frame: pd.DataFrame) -> str:
     """Return what the same send gains where nothing receives, as a clause."""
-    rows = claims.judged(claims.cause(frame))
+    rows = conclusions.judged(conclusions.cause(frame))
     rows = rows[rows["path"] == "sink"].sort_values("order")
     if rows.empty:
         return ""

@@ -13,6 +13,7 @@ from zclab.explain import (
     bottleneck,
     breakdown,
     claims,
+    conclusions,
     cost,
     joined,
     ladder,
@@ -123,7 +124,7 @@ def cause(summary: pd.DataFrame) -> pd.DataFrame:
 
     Empty unless the run has both.
     """
-    frame = claims.cause(summary)
+    frame = conclusions.cause(summary)
     frame = frame[~frame["arm"].isin([CONTROL])]
     return pd.DataFrame(
         {

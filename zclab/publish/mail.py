@@ -24,6 +24,7 @@ from zclab.explain import (
     bottleneck,
     capture,
     claims,
+    conclusions,
     joined,
     ladder,
     onset,
@@ -49,7 +50,7 @@ HEADERS = (
     "Subject: Re: [PATCH net-next v5 00/27] io_uring zerocopy send",
     "To: io-uring@vger.kernel.org, netdev@vger.kernel.org",
     "Cc: asml.silence@gmail.com, axboe@kernel.dk",
-    f"In-Reply-To: <{claims.ANSWER}>",
+    f"In-Reply-To: <{conclusions.ANSWER}>",
 )
 
 SYSTEM = "System:"
@@ -80,9 +81,9 @@ def render(run: Run, report_id: str) -> str:
         *_claims(run, frame, compared, told),
         _bullets(
             [
-                *claims.causes(frame, compared),
-                *claims.equivalents(frame),
-                *claims.as_a_whole(frame),
+                *conclusions.causes(frame, compared),
+                *conclusions.equivalents(frame),
+                *conclusions.as_a_whole(frame),
             ]
         ),
         *_unforeseen(run, frame),

@@ -16,6 +16,7 @@ from zclab.explain import (
     bottleneck,
     capture,
     claims,
+    conclusions,
     facts,
     joined,
     ladder,
@@ -70,7 +71,7 @@ def index(
         code=code,
         banners=list(_banners(run, code)),
         opening=opening.sentences(run, summary, compared),
-        sentences=claims.sentences(run, summary),
+        sentences=conclusions.sentences(run, summary),
         shapes=[
             (*" ".join(caption).split(". ", 1), text)
             for _, caption, text in mail.shapes(summary, set())
@@ -92,7 +93,7 @@ def index(
         figure=lambda name: inline_svg(figures / f"{name}.svg", name),
         n=_blocks(summary),
         n_by_size=_blocks(_of_several_sizes(summary)),
-        n_of_why=_blocks(claims.cause(summary)),
+        n_of_why=_blocks(conclusions.cause(summary)),
         slices=readable.slices(run),
         piloted=any(not part.plan.slice_ns for part in joined.parts(run)),
         shown=_columns(summary),
