@@ -553,6 +553,7 @@ def break_even(run: Run) -> Figure:
                     color=colours[arm],
                     ha="center",
                     fontsize="small",
+                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
                 )
         axes.axhline(0, color="black", linewidth=0.8, zorder=1)
         axes.set_yscale("symlog", linthresh=100)
