@@ -1,10 +1,6 @@
 """How much CPU time the sender took, from counters that may lag behind.
 
-getrusage(RUSAGE_THREAD) tells the CPU time as of the last timer tick or context switch
-(task_cputime_adjusted, kernel/sched/cputime.c, without VIRT_CPU_ACCOUNTING_GEN). A tick
-is 1 to 10 ms: of a slice of 1 ms in which the thread never left its CPU, most often
-nothing is counted, else more than there was. The sums are of no use either, as who
-switches more often is counted more fully. The shim brings them up to date before it reads them; those of runs that were taken
+The shim brings them up to date before it reads them; those of runs that were taken
 before it did are mended here.
 
 getrusage(RUSAGE_THREAD) tells the CPU time as of the last timer tick or context switch
