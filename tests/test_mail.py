@@ -46,6 +46,13 @@ def test_the_mail_is_the_same_each_time(run: store.Run, text: str) -> None:
     assert mail.render(store.load(run.folder), REPORT) == text
 
 
+def test_no_paragraph_is_empty(tmp_path: Folder) -> None:
+    """A run with nothing to say of a matter leaves no gap where it would have been."""
+    run = samples.make(tmp_path, plan_points=samples.points()[:1], planned=1)
+
+    assert "\n\n\n" not in mail.render(run, REPORT)
+
+
 def test_the_headers_answer_the_thread(text: str) -> None:
     """Subject first, then the lists, then what it replies to."""
     headers = text.split("\n\n", maxsplit=1)[0].split("\n")

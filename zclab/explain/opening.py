@@ -55,8 +55,9 @@ def _where(run: Run, frame: pd.DataFrame) -> str:
         host += " in a VM"
     if model:
         host += f", {model}"
+    points = frame["point"].nunique()
     return (
-        f"{host}: SEND_ZC against SEND at {frame['point'].nunique()} points "
+        f"{host}: SEND_ZC against SEND at {points} point{'s' * (points != 1)} "
         f"(n={_range(frame['n'])} blocks each), {_copies(frame)}."
     )
 
@@ -353,9 +354,11 @@ def _register(
         return
     if wins.empty:
         best = fixed.loc[fixed["gain_percent"].idxmax()]
+        saves = _though(best, cpu)
+        plainly = "" if saves else "send plainly at the sizes of this run: "
         yield (
-            "send plainly at the sizes of this run: a registered buffer won nowhere, "
-            f"though nothing was copied; its best was {_at(best)}{_though(best, cpu)}"
+            f"{plainly}a registered buffer gained requests/s nowhere, though nothing "
+            f"was copied; its best was {_at(best)}{saves}"
         )
         return
     told = "; ".join(

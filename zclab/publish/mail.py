@@ -95,7 +95,8 @@ def render(run: Run, report_id: str) -> str:
         [NOT_SHOWN, *_bullets(_not_shown(run, frame, compared))],
         _reproduce(run, report_id),
     ]
-    return "\n\n".join(_ascii("\n".join(lines)) for lines in sections) + "\n"
+    texts = [_ascii("\n".join(lines)) for lines in sections if lines]
+    return "\n\n".join(texts) + "\n"
 
 
 def synthetic(run: Run) -> bool:
@@ -482,8 +483,8 @@ def _shares(rows: pd.DataFrame) -> str:
         str(arm): table.shares_text(mine["copied_share"])
         for arm, mine in zc.groupby("arm", sort=False)
     }
-    if len(set(by_arm.values())) == 1:
-        return f"Copied: {next(iter(by_arm.values()))}."
+    if len(set(by_arm.values())) <= 1:
+        return f"Copied: {next(iter(by_arm.values()), table.share_text(None))}."
     return f"Copied: {'; '.join(f'{arm} {share}' for arm, share in by_arm.items())}."
 
 
