@@ -117,13 +117,15 @@ NO_NIC = "no NIC path in this run"
 _FLUSH = {"zc + flush": "send_zc_fixed"}
 _SYNC = "send_sync"
 
-# Over loopback all is copied on a kernel that was not patched for it.
+# Over loopback all is copied on a kernel that was not patched for it. Plans name a
+# congestion control there, as the host's own may pace.
 _TCP_LOOPBACK = Twin(
     title="v5, TCP on localhost",
     path="lo",
     protocol="tcp",
     batch=1,
     arms={"zc": "send_zc_fixed"},
+    givens=("", "congestion=reno", "congestion=cubic"),
     not_comparable="needs a kernel patched to allow localhost zerocopy",
 )
 
