@@ -331,8 +331,8 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
     Columns that are known nowhere are left out.
     """
     shares = {
-        "sender's CPU": "sender_share",
-        "receiver's CPU": "receiver_share",
+        "sender busy": "sender_share",
+        "receiver busy": "receiver_share",
         "of the link": "wire_share",
         "lost": "lost_share",
     }
@@ -356,7 +356,7 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
             },
             "Mbit/s": [f"{value:,.0f}" for value in frame["mbit_per_s"]],
             "CPU ns/KiB": [f"{value:.0f}" for value in frame["cpu_ns_per_kib"]],
-            "vs send [95 %]": [more_text(row) for _, row in frame.iterrows()],
+            "CPU vs send [95 %]": [more_text(row) for _, row in frame.iterrows()],
         }
     )
     return found.reset_index(drop=True)

@@ -488,8 +488,8 @@ def carried_percent(saved_ns: float, plain_ns: float) -> float:
 def carried(run: Run) -> pd.DataFrame:
     """Return each published saving as a percent of this host's cost, and the reverse.
 
-    Columns: claim, io_size_bytes, published_percent, published_saved_ns, plain_ns
-    (of `send` here), theirs_here_percent, gain_percent and saved_ns (ours),
+    Columns: claim, table, column, io_size_bytes, published_percent,
+    published_saved_ns, plain_ns (of `send` here), theirs_here_percent, gain_percent and saved_ns (ours),
     ours_there_percent (our ns on the published baseline). Rows that this run has no
     twin for are left out.
     """
@@ -507,6 +507,8 @@ def carried(run: Run) -> pd.DataFrame:
         rows.append(
             {
                 "claim": one["claim"],
+                "table": one["table"],
+                "column": one["column"],
                 "io_size_bytes": one["io_size_bytes"],
                 "published_percent": one["published_percent"],
                 "published_saved_ns": one["published_saved_ns"],

@@ -289,7 +289,7 @@ def implied() -> pd.DataFrame:
 
 
 def carried(run: Run) -> pd.DataFrame:
-    """Return v5's ns saved as percent of this host's cost, and ours on v5's host."""
+    """Return the published ns saved as percent of this host's cost, and the reverse."""
     frame = cost.carried(run)
     if frame.empty:
         return frame
@@ -305,7 +305,7 @@ def carried(run: Run) -> pd.DataFrame:
 
     return pd.DataFrame(
         {
-            "IO size [B]": frame["io_size_bytes"].astype(str).to_list(),
+            **_claim(frame),
             "published": percents("published_percent"),
             "it saved [ns]": ns("published_saved_ns"),
             "which here were": percents("theirs_here_percent"),
