@@ -489,9 +489,9 @@ def carried(run: Run) -> pd.DataFrame:
     """Return each published saving as a percent of this host's cost, and the reverse.
 
     Columns: claim, table, column, io_size_bytes, published_percent,
-    published_saved_ns, plain_ns (of `send` here), theirs_here_percent, gain_percent and saved_ns (ours),
-    ours_there_percent (our ns on the published baseline). Rows that this run has no
-    twin for are left out.
+    published_saved_ns, plain_ns (of `send` here), theirs_here_percent, gain_percent and
+    saved_ns (ours), ours_there_percent (our ns on the published baseline). Rows that
+    this run has no twin for are left out.
     """
     from zclab.explain import claims  # noqa: PLC0415 - it builds on table as this does
 
