@@ -639,6 +639,7 @@ def few(names: list[str], most: int = 3) -> str:
 def _not_shown(run: Run, frame: pd.DataFrame, compared: pd.DataFrame) -> Iterator[str]:
     """Yield what a reader may miss, computed from what the run lacks."""
     paths = set(frame["path"])
+    older: dict[str, list[str]] = {}
     for name in published.TWINS:
         mine = compared[compared["table"] == name]
         if (mine["point"] != "").any() and name in v5.NAMES:
@@ -649,7 +650,9 @@ def _not_shown(run: Run, frame: pd.DataFrame, compared: pd.DataFrame) -> Iterato
             yield from (f"{title}: {text}" for text in said)
         elif said:
             words = ", ".join(dict.fromkeys(mine.loc[mine["point"] == "", "verdict"]))
-            yield f"{title}: {words}; the page has each row and its command."
+            older.setdefault(words, []).append(title)
+    for words, titles in older.items():
+        yield f"{'; '.join(titles)}: {words}; the page has each row and its command."
     if "nic" not in paths:
         yield "v5's remark on TCP over a NIC, 5-10% worse at 1200 B: no NIC path here."
     if frame["situation"].map(lambda one: ANSWERED in situations.facts(one)).any():
