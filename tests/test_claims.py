@@ -473,7 +473,7 @@ def test_a_copied_sink_is_not_compared(tmp_path: Folder) -> None:
     """Where a tap or a small MTU makes the sink copy, the numbers are no zerocopy."""
     run = samples.make(tmp_path, gain=as_published, copied={"sink": 1.0})
     row = by_claim(run).loc["v5-dummy/8000/zc+flush"]
-    text = " ".join(conclusions.verdict_sentences(run))
+    text = " ".join(conclusions.sentences(run, table.summary(run)))
 
     assert row["verdict"] == claims.NOT_COMPARABLE
     assert "100%" in row["reason"]
@@ -551,7 +551,7 @@ def test_what_is_not_there_is_not_claimed(tmp_path: Folder) -> None:
     rows = claims.compare(run)
     large = rows["published_percent"].abs() > 1.19 * claims.TOLERANCE_POINTS
     judged = ~rows["verdict"].isin([claims.NOT_COMPARABLE, claims.NOT_MEASURED])
-    text = " ".join(conclusions.verdict_sentences(run))
+    text = " ".join(conclusions.sentences(run, table.summary(run)))
 
     assert set(rows["verdict"][judged & large]) == {claims.CONTRADICTED}
     assert set(rows["verdict"][judged & ~large]) == {claims.UNDECIDED}
@@ -567,7 +567,9 @@ def test_one_block_decides_nothing(tmp_path: Folder) -> None:
 
     assert rows.loc["v5-dummy/600/zc+flush", "verdict"] == claims.UNDECIDED
     assert "no interval yet" in rows.loc["v5-dummy/600/zc+flush", "reason"]
-    assert "wins at no measured point" in " ".join(conclusions.verdict_sentences(run))
+    assert "wins at no measured point" in " ".join(
+        conclusions.sentences(run, table.summary(run))
+    )
 
 
 def test_a_missing_table_says_how_to_get_it_back(

@@ -19,7 +19,7 @@ def faithful(tmp_path_factory: pytest.TempPathFactory) -> store.Run:
 
 def test_sentences_of_a_faithful_run_say_all_of_it(faithful: store.Run) -> None:
     """Copied by path, wins, losses, the selftest, its cause and v5, in this order."""
-    sentences = conclusions.verdict_sentences(faithful)
+    sentences = conclusions.sentences(faithful, table.summary(faithful))
     text = "\n".join(sentences)
     order = [
         "On sink yes: 0% of",
@@ -100,7 +100,7 @@ def test_without_a_breakdown_its_command_is_named(
 
 def test_every_claimed_effect_has_its_interval_and_n(faithful: store.Run) -> None:
     """No sentence gives a gain without an interval beside it, or without an n."""
-    for sentence in conclusions.verdict_sentences(faithful):
+    for sentence in conclusions.sentences(faithful, table.summary(faithful)):
         own = re.sub(r"[-+][\d.]+% then", "", sentence)
         gains = re.findall(r"[-+][\d.]+%", own)
         intervals = re.findall(r"[-+][\d.]+% \[", own)
@@ -111,7 +111,7 @@ def test_every_claimed_effect_has_its_interval_and_n(faithful: store.Run) -> Non
 def test_a_win_on_veth_is_said_but_not_called_zerocopy(tmp_path: Folder) -> None:
     """The words follow the numbers, not the expectation."""
     run = samples.make(tmp_path, gain=lambda point, arm: 20.0 * ("zc" in arm))
-    text = " ".join(conclusions.verdict_sentences(run))
+    text = " ".join(conclusions.sentences(run, table.summary(run)))
 
     assert "wins on veth" in text
     assert "but the kernel copied these (100%)" in text
@@ -122,7 +122,7 @@ def test_an_unknown_copied_share_is_said(tmp_path: Folder) -> None:
     """On a kernel before 6.2 nothing is claimed about copies, nor about the cause."""
     nothing: dict[str, float | None] = {"sink": None, "veth": None, "lo": None}
     run = samples.make(tmp_path, copied=nothing)
-    text = " ".join(conclusions.verdict_sentences(run))
+    text = " ".join(conclusions.sentences(run, table.summary(run)))
 
     assert text.count("unknown: the kernel does not report it") == 3
     assert "Why is open" in text
@@ -132,7 +132,7 @@ def test_an_unknown_copied_share_is_said(tmp_path: Folder) -> None:
 def test_a_tcp_share_below_all_is_explained(tmp_path: Folder) -> None:
     """Since 6.10 a TCP share counts sends that shared an skb; the words say so."""
     run = samples.make(tmp_path, copied={"lo": 0.77})
-    text = " ".join(conclusions.verdict_sentences(run))
+    text = " ".join(conclusions.sentences(run, table.summary(run)))
 
     assert "on lo in part" in text
     assert "shared an skb" in text
@@ -141,7 +141,7 @@ def test_a_tcp_share_below_all_is_explained(tmp_path: Folder) -> None:
 def test_a_partial_run_says_so_first(tmp_path: Folder) -> None:
     """And compares what it has."""
     run = samples.make(tmp_path, planned=20, stop_after=90)
-    sentences = conclusions.verdict_sentences(run)
+    sentences = conclusions.sentences(run, table.summary(run))
 
     assert sentences[0].startswith("This run is partial: 90 of 180 planned blocks")
     assert len(claims.compare(run)) == len(published.claims())
@@ -153,7 +153,7 @@ def test_each_point_alone_can_be_told(tmp_path: Folder, index: int) -> None:
     run = samples.make(
         tmp_path, plan_points=(samples.points()[index],), planned=6, host={}
     )
-    sentences = conclusions.verdict_sentences(run)
+    sentences = conclusions.sentences(run, table.summary(run))
 
     assert all(sentence.endswith(".") for sentence in sentences)
     assert len(claims.compare(run)) == len(published.claims())
@@ -162,7 +162,7 @@ def test_each_point_alone_can_be_told(tmp_path: Folder, index: int) -> None:
 def test_what_is_equivalent_is_a_finding(tmp_path: Folder) -> None:
     """A planted 0 % is said to differ by less than a point, with its interval."""
     run = samples.make(tmp_path, planned=60, gain=lambda point, arm: 0.0)
-    text = " ".join(conclusions.verdict_sentences(run))
+    text = " ".join(conclusions.sentences(run, table.summary(run)))
 
     assert "Differs from send by less than 1 point: " in text
     assert "send_zc_fixed at 600 B on sink, UDP/IPv4, batch 8 (" in text

@@ -81,7 +81,7 @@ def test_verdict_is_first(built, run):
     text = (built / "index.html").read_text()
     opening = text[: text.index("<table")]
 
-    for sentence in conclusions.verdict_sentences(run):
+    for sentence in conclusions.sentences(run, table.summary(run)):
         assert sentence in unescape(opening)
 
 

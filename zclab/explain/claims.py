@@ -65,6 +65,12 @@ TOLERANCE_SHARE = 0.25
 SIZE_FACTOR = 1.5  # sizes that differ by no more than this are near
 
 
+def tally(verdicts: pd.Series) -> str:
+    """Return how many rows have each verdict, like `3 reproduced, 1 undecided`."""
+    counts = ((word, int((verdicts == word).sum())) for word in VERDICTS)
+    return ", ".join(f"{count} {word}" for word, count in counts if count)
+
+
 def verdict(
     said: float, low: float, center: float, high: float, *, floor: float, least: float
 ) -> str:

@@ -20,19 +20,19 @@ ANSWER = "408e230c-d098-4ecf-a5b1-1fae9daadb93@gmail.com"
 LEAST_SHARE = 0.05  # of what is lost; buckets with less are not named
 
 
-def verdict_sentences(run: Run) -> list[str]:
+def sentences(run: Run, frame: pd.DataFrame) -> list[str]:
     """Return the findings in words, most important first; all of it is computed.
 
     Partial run, copied share by path, wins, losses, what differs by less than a
     point, no difference, what holds for all comparisons together, February 2025, v5,
     and the cause where veth and sink were both measured at the selftest's
     size. A part that the run has nothing on is one short sentence or left out.
+
+    Args:
+        run: what the sentences are on.
+        frame: what `table.summary` returned of it.
+
     """
-    return sentences(run, table.summary(run))
-
-
-def sentences(run: Run, frame: pd.DataFrame) -> list[str]:
-    """Return what `verdict_sentences` does, from what `table.summary` returned."""
     rows = claims.compared(frame, run)
     return [
         *_partial(run),
@@ -104,7 +104,7 @@ def _findings(frame: pd.DataFrame, finding: str, verb: str) -> Iterator[str]:
         first = group.iloc[0]
         yield (
             f"SEND_ZC {verb} on {table.where(first)}: {'; '.join(parts)} "
-            f"(against send, n={_range(group['n'])} blocks){_though(group)}."
+            f"(against send, n={table.range_text(group['n'])} blocks){_though(group)}."
         )
 
 
@@ -138,11 +138,6 @@ def _though(rows: pd.DataFrame) -> str:
     if shares.min() >= table.COPIED_FROM:
         return f"; but the kernel copied these ({table.share_text(shares.min())})"
     return f"; but up to {table.share_text(shares.max())} of these say copied"
-
-
-def _range(values: pd.Series) -> str:
-    low, high = int(values.min()), int(values.max())
-    return str(low) if low == high else f"{low} to {high}"
 
 
 def equivalents(frame: pd.DataFrame) -> Iterator[str]:
@@ -243,8 +238,9 @@ def _v5(rows: pd.DataFrame, run: Run) -> Iterator[str]:
         yield "The v5 cover letter cannot be compared: no sink point at its sizes."
         return
     yield (
-        f"Against v5's dummy table, column zc + flush (n={_range(here['n'])}): "
-        f"{_tally(dummy['verdict'])}. "
+        "Against v5's dummy table, column zc + flush "
+        f"(n={table.range_text(here['n'])}): "
+        f"{claims.tally(dummy['verdict'])}. "
         + "; ".join(
             _beside(row, f"{row['io_size_bytes']} B") for _, row in here.iterrows()
         )
@@ -257,7 +253,7 @@ def _v5(rows: pd.DataFrame, run: Run) -> Iterator[str]:
     ]
     yield (
         "In ns saved per request, which the fixed cost of a request does not enter: "
-        f"{_tally(dummy['verdict_ns'])}. {'; '.join(parts)}."
+        f"{claims.tally(dummy['verdict_ns'])}. {'; '.join(parts)}."
     )
 
 
@@ -303,14 +299,8 @@ def _by_size(frame: pd.DataFrame, rows: pd.DataFrame) -> Iterator[str]:
         )
     yield (
         f"Shape: from {small['io_size_bytes']} to {large['io_size_bytes']} B the cost "
-        f"of a request went: {'; '.join(parts)} (n={_range(here['n'])})."
+        f"of a request went: {'; '.join(parts)} (n={table.range_text(here['n'])})."
     )
-
-
-def _tally(verdicts: pd.Series) -> str:
-    """Return how many rows have each verdict, like `3 reproduced, 1 undecided`."""
-    counts = ((word, int((verdicts == word).sum())) for word in claims.VERDICTS)
-    return ", ".join(f"{count} {word}" for word, count in counts if count)
 
 
 def _beside(row: pd.Series, label: str) -> str:
@@ -330,7 +320,8 @@ def _selftest(rows: pd.DataFrame) -> Iterator[str]:
     parts = "; ".join(_beside(row, row["column"]) for _, row in here.iterrows())
     yield (
         f"Against the February 2025 selftest (veth, UDP/IPv6, "
-        f"{here.iloc[0]['io_size_bytes']} B, batch 64, n={_range(here['n'])}): {parts}."
+        f"{here.iloc[0]['io_size_bytes']} B, batch 64, "
+        f"n={table.range_text(here['n'])}): {parts}."
     )
 
 
@@ -369,7 +360,7 @@ def _why(frame: pd.DataFrame, seen: Sequence[Mapping[str, Any]]) -> Iterator[str
         f"the same {veth['io_size_bytes']} B {arm} over UDP/IPv{veth['family']} is "
         f"{table.gain_text(veth)} on veth with {_share(veth)} of notifications copied, "
         f"and {table.gain_text(sink)} on the sink with {_share(sink)} "
-        f"(n={_range(ours['n'])})"
+        f"(n={table.range_text(ours['n'])})"
     )
     copied = (veth["copied_share"], sink["copied_share"])
     if pd.isna(copied[0]) or pd.isna(copied[1]):

@@ -58,7 +58,7 @@ def _where(run: Run, frame: pd.DataFrame) -> str:
     points = frame["point"].nunique()
     return (
         f"{host}: SEND_ZC against SEND at {points} point{'s' * (points != 1)} "
-        f"(n={_range(frame['n'])} blocks each), {_copies(frame)}."
+        f"(n={table.range_text(frame['n'])} blocks each), {_copies(frame)}."
     )
 
 
@@ -123,7 +123,7 @@ def _february(frame: pd.DataFrame, compared: pd.DataFrame) -> str:
     ]
     return (
         f"The February 2025 selftest (veth, {here['io_size_bytes'].iloc[0]} B, "
-        f"n={_range(here['n'])}): {_both(here)}, {_february_ns()}; "
+        f"n={table.range_text(here['n'])}): {_both(here)}, {_february_ns()}; "
         f"{'; '.join(parts)}; "
         f"{table.shares_text(here['copied_share'])} copied{_without_receiver(frame)}."
     )
@@ -138,7 +138,7 @@ def _february_ns() -> str:
 
 def _both(here: pd.DataFrame) -> str:
     """Return the verdicts by percent and by ns, which need not agree."""
-    percent, ns = _tally(here["verdict"]), _tally(here["verdict_ns"])
+    percent, ns = claims.tally(here["verdict"]), claims.tally(here["verdict_ns"])
     if percent == ns:
         return f"{percent}, in percent and in ns saved alike"
     return f"{percent} in percent, {ns} in ns saved"
@@ -179,7 +179,8 @@ def _dummy(frame: pd.DataFrame, compared: pd.DataFrame) -> str:
         for _, row in ends.iterrows()
     ]
     parts += [_both(here), *_costs(frame, here)]
-    return f"v5's dummy rows (n={_range(here['n'])}): {unlike}: {'; '.join(parts)}."
+    count = table.range_text(here["n"])
+    return f"v5's dummy rows (n={count}): {unlike}: {'; '.join(parts)}."
 
 
 def _without_notification(rows: pd.DataFrame) -> str:
@@ -251,7 +252,8 @@ def _pays(run: Run, frame: pd.DataFrame) -> str:
         )
         rows = frame[_alike(frame, first)]
         parts.append(
-            f"on {table.where(rows.iloc[0])} (n={_range(rows['n'])}): {at or 'unknown'}"
+            f"on {table.where(rows.iloc[0])} (n={table.range_text(rows['n'])}): "
+            f"{at or 'unknown'}"
         )
     return f"Zerocopy pays from this size on, {', and '.join(parts)}."
 
@@ -436,16 +438,6 @@ def _at(row: pd.Series) -> str:
     )
 
 
-def _tally(verdicts: pd.Series) -> str:
-    counts = ((word, int((verdicts == word).sum())) for word in claims.VERDICTS)
-    return ", ".join(f"{count} {word}" for word, count in counts if count)
-
-
 def _listed(names: list[str]) -> str:
     *most, last = names
     return f"{', '.join(most)} and {last}" if most else last
-
-
-def _range(values: pd.Series) -> str:
-    low, high = int(values.min()), int(values.max())
-    return str(low) if low == high else f"{low} to {high}"

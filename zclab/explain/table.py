@@ -415,6 +415,12 @@ def warnings(frame: pd.DataFrame) -> list[tuple[str, list[str]]]:
     ]
 
 
+def range_text(values: pd.Series) -> str:
+    """Return the least and the largest of whole numbers, like `66 to 1761`."""
+    low, high = int(values.min()), int(values.max())
+    return str(low) if low == high else f"{low} to {high}"
+
+
 def _ranged(texts: Sequence[str]) -> str:
     """Return texts that differ in numbers as one, with a range where they differ."""
     columns = zip(*(_NUMBER.findall(text) for text in texts), strict=True)
