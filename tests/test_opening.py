@@ -148,7 +148,7 @@ def test_february_has_both_verdicts_and_what_they_rest_on(quick):
     summary = table.summary(quick)
     rows = claims.compared(summary, quick)
     rows = rows[rows["table"] == "feb2025-selftest"]
-    tally = opening._tally(rows.loc[rows["point"] != "", "verdict_ns"])
+    tally = claims.tally(rows.loc[rows["point"] != "", "verdict_ns"])
 
     assert tally != "3 reproduced"
     assert f"3 reproduced in percent, {tally} in ns saved, if its MB are MiB" in said
