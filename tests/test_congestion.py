@@ -75,6 +75,7 @@ def available():
         ("", "reno", "reno"),
         (RENO, "", "reno"),
         (RENO, "no-such", "reno"),
+        ("congestion=none", "reno", "reno"),
     ],
 )
 def test_the_option_lies_over_the_path_s_choice(flow, asked, path_s, has):
@@ -82,6 +83,19 @@ def test_the_option_lies_over_the_path_s_choice(flow, asked, path_s, has):
     flow.prepare(Mode.SEND, Options.of(parse(asked)), congestion=path_s)
 
     assert flow.congestion() == (has or default())
+
+
+def test_another_than_the_default_is_granted(flow):
+    """What is asked for is not what would have been there anyway."""
+    others = [name for name in available() if name != default()]
+    allowed = FilePath(CONTROLS.format("allowed")).read_text().split()
+    asked = next((name for name in others if name in allowed), None)
+    if asked is None:
+        pytest.skip(f"{default()} is the only congestion control that may be asked for")
+
+    flow.prepare(Mode.SEND, Options.of(parse(f"congestion={asked}")))
+
+    assert flow.congestion() == asked != default()
 
 
 def test_udp_is_left_alone():

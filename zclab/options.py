@@ -106,6 +106,8 @@ def _cpu(text: str) -> str:
 
 def _control(text: str) -> str:
     # TCP_CA_NAME_MAX, net/tcp.h: the kernel would cut a longer one off in silence.
+    if text == "none":
+        return ""
     if not re.fullmatch(r"[A-Za-z0-9_-]{0,15}", text):
         raise ValueError(
             "use a name that net.ipv4.tcp_available_congestion_control has, or none"

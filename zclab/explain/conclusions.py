@@ -395,11 +395,13 @@ def _parts(veth: pd.Series, seen: Sequence[Mapping[str, Any]]) -> str:
             continue
         most = named[: int((named.cumsum() <= lost / 2).sum()) + 1]
         told = ", ".join(f"{bucket} {ns:+.0f}" for bucket, ns in named.items())
-        return (
+        said = (
             f"perf, apart from these samples and without an interval (zclab "
-            f"breakdown), has {arm} {lost:+.0f} ns dearer than send on veth: {told}. "
-            f"So most of it is {' and '.join(most.index)}."
+            f"breakdown), has {arm} {lost:+.0f} ns dearer than send on veth: {told}."
         )
+        if named.sum() > lost / 2:
+            said += f" So most of it is {' and '.join(most.index)}."
+        return said
     return (
         "What part of the difference is allocating, holding pages, copying or "
         "notifying was not measured apart; this does: zclab breakdown --path veth "

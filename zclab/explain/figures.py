@@ -671,7 +671,7 @@ def waterfall(run: Run) -> Figure:
     for axes, arm in zip(grid[:, 0], arms, strict=True):
         _waterfall(axes, steps[steps["arm"] == arm].to_dict("records"))
         axes.set(title=arm, ylabel="gain over send [%]")
-    n = _span(steps["n"])
+    n = table.range_text(steps["n"])
     return _done(
         figure,
         f"Medians over n={n} blocks; lines and brackets: 95 % intervals. "
@@ -729,11 +729,6 @@ def _above(axes: Axes, said: str, place: int, top: float) -> None:
 _ENDS, _RISES, _FALLS = "#7F7F7F", "#009E73", "#D55E00"  # of the same palette
 
 
-def _span(counts: pd.Series) -> str:
-    low, high = int(counts.min()), int(counts.max())
-    return str(low) if low == high else f"{low} to {high}"
-
-
 def rungs(run: Run) -> Figure:
     """Return what each factor does to the gain, one axes per case; largest first."""
     frame = ladder.rungs(run)
@@ -763,7 +758,7 @@ def rungs(run: Run) -> Figure:
     return _done(
         figure,
         "Gain after the change less gain before, 95 % intervals; points beyond 10 as "
-        f"logarithms. n={_span(frame['n'])} blocks. Run {run.id}"
+        f"logarithms. n={table.range_text(frame['n'])} blocks. Run {run.id}"
         + ("." if run.complete else ", partial."),
     )
 

@@ -117,15 +117,17 @@ NO_NIC = "no NIC path in this run"
 _FLUSH = {"zc + flush": "send_zc_fixed"}
 _SYNC = "send_sync"
 
-# Over loopback all is copied on a kernel that was not patched for it. Plans name a
-# congestion control there, as the host's own may pace.
+# Options that a plan may name over lo or veth, where a host's own control may pace.
+_CONTROLS = ("", "congestion=reno", "congestion=cubic")
+
+# Over loopback all is copied on a kernel that was not patched for it.
 _TCP_LOOPBACK = Twin(
     title="v5, TCP on localhost",
     path="lo",
     protocol="tcp",
     batch=1,
     arms={"zc": "send_zc_fixed"},
-    givens=("", "congestion=reno", "congestion=cubic"),
+    givens=_CONTROLS,
     not_comparable="needs a kernel patched to allow localhost zerocopy",
 )
 
@@ -271,6 +273,7 @@ TWINS: Mapping[str, Twin] = {
         batch=1,
         arms={"with zerocopy": "msg_zerocopy"},
         bases={"with zerocopy": _SYNC},
+        givens=_CONTROLS,
     ),
     # Half of it is UDP; nothing of it has a counterpart, so no point is looked for.
     "zc-notification": Twin(
@@ -496,11 +499,15 @@ def command(table: str, sizes: Sequence[int], column: str) -> str:
     if card and wanted.protocol == "tcp":  # it takes somebody who receives
         card += "--peer HOST:PORT "
     batch = batch or wanted.batch
-    # Several requests in flight on one TCP socket are refused unless they may reorder.
-    reorder = " --options reorder=on" if wanted.protocol == "tcp" and batch > 1 else ""
+    options = []
+    if wanted.protocol == "tcp" and batch > 1:  # refused unless they may reorder
+        options.append("reorder=on")
+    if wanted.protocol == "tcp" and path in ("veth", "lo"):  # the host's own may pace
+        options.append("congestion=reno")
+    given = f" --options {':'.join(options)}" if options else ""
     return (
         f"zclab measure --path {path} {card}--protocol {wanted.protocol} "
         f"--family {family or wanted.family} "
         f"--sizes {','.join(str(size) for size in sizes)} "
-        f"--modes {','.join(modes)} --batch {batch}{reorder}"
+        f"--modes {','.join(modes)} --batch {batch}{given}"
     )

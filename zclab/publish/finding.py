@@ -96,7 +96,6 @@ def render(run: Run, outcome: Mapping[str, Any]) -> str:
             f"the program ran on Linux {outcome['kernel']}, the run was taken on "
             f"{release}; take both on one: zclab finding"
         )
-    low, high = rows["n"].min(), rows["n"].max()
     return (
         _environment()
         .get_template(TEMPLATE)
@@ -105,7 +104,7 @@ def render(run: Run, outcome: Mapping[str, Any]) -> str:
             family=rows["family"].iloc[0],
             release=release,
             guest=" in a VM" if lookup(run.host, "hypervisor") else "",
-            blocks=low if low == high else f"{low} to {high}",
+            blocks=table.range_text(rows["n"]),
             table=_indented(_shares(rows).splitlines()),
             commands=_indented(COMMANDS),
             outcome=_indented(outcome["said"]),

@@ -502,11 +502,11 @@ def _ladder(run: Run, frame: pd.DataFrame) -> Iterator[list[str]]:
     found = ladder.rungs(run, frame)
     for case, text in ladder.text(run, frame).items():
         point, mine = rung.CASES[case], found[found["case"] == case]
-        n = dict.fromkeys((str(mine["n"].min()), str(mine["n"].max())))
+        n = table.range_text(mine["n"])
         yield _wrap(
             f"One factor at a time from the case of {case}: path {point.path}, "
             f"{point.protocol.upper()}/IPv{point.family}, {point.io_size_bytes} B, "
-            f"batch {point.batch}, n={' to '.join(n)} blocks. Points of gain after the "
+            f"batch {point.batch}, n={n} blocks. Points of gain after the "
             "change less those before, [95% interval]; copied before > after. The last "
             "column of registered: over unregistered. Rungs: zclab plans why."
         )
@@ -519,12 +519,12 @@ def _limits(run: Run) -> Iterator[list[str]]:
     found = bottleneck.limits(run)
     for rows, text in bottleneck.texts(found):
         first = rows.iloc[0]
-        n = dict.fromkeys((str(rows["n"].min()), str(rows["n"].max())))
+        n = table.range_text(rows["n"])
         given = f"{first['given']}, " if first["given"] else ""
         yield _wrap(
             "What limits each arm, by shares of CPU time, link and loss. Path "
             f"{first['path']}, {first['protocol'].upper()}/IPv{first['family']}, batch "
-            f"{first['batch']}, {given}n={' to '.join(n)} blocks. "
+            f"{first['batch']}, {given}n={n} blocks. "
             "CPU: how busy the sender was; ns/KiB: its CPU time, vs send with the 95% "
             "interval. Where the limit is the wire, ns/KiB counts and not the gain. "
             "Copied: as above."
@@ -588,8 +588,7 @@ def _caption(title: str, rows: pd.DataFrame, *more: str) -> list[str]:
     paths = ", ".join(dict.fromkeys(rows["path"]))
     families = "+".join(f"IPv{family}" for family in dict.fromkeys(rows["family"]))
     batches = ", ".join(str(batch) for batch in dict.fromkeys(rows["batch"]))
-    low, high = rows["n"].min(), rows["n"].max()
-    n = str(low) if low == high else f"{low} to {high}"
+    n = table.range_text(rows["n"])
     given = f", {first['given']}" if first["given"] else ""
     found = _detectable(rows)
     told = (
@@ -674,7 +673,15 @@ def _not_shown(run: Run, frame: pd.DataFrame, compared: pd.DataFrame) -> Iterato
             "Cold data: one buffer is sent over and over, so copies are from the cache."
         )
     yield "From run to run: the intervals cover this run, not a reboot or another day."
-    yield "Latency, more than one flow, and the cost at the receiver."
+    options = ":".join({*frame["arm"], *frame["given"]})
+    lacking = {
+        "latency": "latency=on" not in options,
+        "more than one flow": "flows=" not in options and "threads=" not in options,
+        "the cost at the receiver": bottleneck.limits(run).empty,
+    }
+    names = [name for name, lacks in lacking.items() if lacks]
+    if names:
+        yield f"{', '.join(names)}.".capitalize()
 
 
 def _reproduce(run: Run, report_id: str) -> list[str]:

@@ -205,8 +205,7 @@ def _blocks(rows: pd.DataFrame) -> str:
     A figure of no points has none.
     """
     counts = rows.groupby("point")["n"].max()
-    ends = (counts.min(), counts.max()) if len(counts) else (0, 0)
-    return " to ".join(dict.fromkeys(str(int(end)) for end in ends))
+    return table.range_text(counts) if len(counts) else "0"
 
 
 def _of_several_sizes(summary: pd.DataFrame) -> pd.DataFrame:
