@@ -11,6 +11,7 @@ from tests import samples, test_witness
 from zclab.explain import bottleneck, claims, opening, table
 from zclab.params import Path, Protocol, grid
 
+SETUP = "on sink, UDP/IPv4, batch 8"
 WITNESS = (
     "over TCP those of MSG_EOR requests sent beside the timed slices",
     "over TCP by requests with MSG_EOR, as since Linux 6.10 the flag also marks",
@@ -49,7 +50,7 @@ def test_wins_and_losses(tmp_path):
     """A size that wins stands beside the largest that loses."""
     said = advice(tmp_path, {1200: -20.0, 4000: -10.0, 8000: 25.0})
 
-    assert "from a registered buffer: over UDP at 8000 B (+2" in said
+    assert f"from a registered buffer: {SETUP}, at 8000 B (+2" in said
     assert "but not at 4000 B (-" in said
     assert "1200 B" not in said
     assert "registering saves" in said
@@ -59,7 +60,7 @@ def test_wins_alone(tmp_path):
     """Where nothing loses nothing is said to."""
     said = advice(tmp_path, {4000: 10.0, 8000: 25.0})
 
-    assert "over UDP at 4000 B (+" in said
+    assert f"{SETUP}, at 4000 B (+" in said
     assert "but not" not in said
 
 
@@ -75,9 +76,115 @@ def test_nothing_differs(tmp_path):
     """Where nothing is faster or slower, nobody is told that anything won or lost."""
     said = advice(tmp_path, {4000: 0.0, 8000: 0.0})
 
-    assert "a registered buffer gained requests/s nowhere" in said
+    assert "a registered buffer was not found to gain requests/s anywhere" in said
+    assert "send plainly" not in said
     assert "but not" not in said
     assert "slower in" not in said
+
+
+def test_an_unknown_gain_is_no_best(tmp_path):
+    """Of a point whose blocks have no pair nothing is known; the others are told."""
+    run = on_the_sink(tmp_path, {4000: -10.0, 8000: -25.0})
+    summary = table.summary(run)
+    unknown = summary["io_size_bytes"] == 4000
+    columns = ["gain_percent", "gain_low", "gain_high"]
+
+    summary.loc[unknown, columns] = math.nan
+    assert "its best was at 8000 B (-" in opening._advice(run, summary)
+    summary[columns] = math.nan
+    assert "cannot say" in opening._advice(run, summary)
+
+
+def test_a_smaller_gain_may_save_cpu(tmp_path):
+    """The size with the best gain is not asked for all: another may save CPU."""
+    run = on_the_sink(tmp_path, {4000: -10.0, 8000: -25.0})
+    run = charged(charged(run, 1.4), 0.6, point="sink-udp4-8000B-n8")
+    said = said_of(run)[-1]
+
+    assert "its best was at 4000 B (-" in said
+    assert re.search(r"; another at 8000 B \(-.*less of the sender's CPU: .*-40%", said)
+    assert "send plainly" not in said
+
+
+def setups(parent, gains):
+    """Return a run over a sink with gains of registered sends by protocol and batch."""
+    points = [
+        point
+        for protocol, batch in gains
+        for point in grid(
+            path=Path.SINK,
+            protocol=protocol,
+            family=4,
+            sizes=gains[protocol, batch],
+            modes=samples.ALL,
+            batch=batch,
+        )
+    ]
+
+    def gain(point, arm):
+        mine = gains[point.protocol, point.batch]
+        return mine[point.io_size_bytes] if arm == "send_zc_fixed" else 0.0
+
+    return samples.make(parent, plan_points=tuple(points), planned=20, gain=gain)
+
+
+def test_losses_of_a_protocol_that_never_wins(tmp_path):
+    """What wins over UDP is not told without what loses over TCP."""
+    gains = {(Protocol.UDP, 8): {8000: 25.0}, (Protocol.TCP, 1): {4096: -20.0}}
+    said = said_of(setups(tmp_path, gains))[-1]
+
+    assert f"{SETUP}, at 8000 B (+2" in said
+    assert re.search(r"; on sink\S*, TCP/IPv4, batch 1, not at 4096 B \(-", said)
+
+
+def test_sizes_of_two_setups_are_not_one_range(tmp_path):
+    """A win and a loss side by side differ in size alone; all others are counted."""
+    gains = {
+        (Protocol.UDP, 8): {1200: -20.0, 4000: 10.0, 8000: 25.0},
+        (Protocol.UDP, 64): {600: 10.0, 8000: -25.0},
+    }
+    said = said_of(setups(tmp_path, gains))[-1]
+
+    assert re.search(rf"{SETUP}, at 4000 B \(\+.*, but not at 1200 B \(-", said)
+    assert re.search(
+        r"over UDP elsewhere faster in 1 of 2, slower in 1 of 2, at worst "
+        r"send_zc_fixed at 8000 B \(-.*, sink, UDP/IPv4, batch 64, n=20\)",
+        said,
+    )
+
+
+def on_veth(parent, gains, copied=1.0):
+    """Return what is advised of one point on veth with these gains by arm."""
+    run = samples.make(
+        parent,
+        plan_points=samples.points()[5:6],
+        gain=lambda _, arm: gains.get(arm, 0.0),
+        copied={"veth": copied},
+    )
+    return said_of(run)[-1]
+
+
+def test_a_place_is_avoided_only_if_nothing_gains_there(tmp_path):
+    """One slower arm is not all of a path."""
+    slower = on_veth(tmp_path / "slower", {"send_zc": -29.0})
+    faster = on_veth(tmp_path / "faster", {"send_zc": -29.0, "send_zc_fixed": 20.0})
+
+    assert "send plainly on veth, where all is copied and a notification" in slower
+    assert "late" not in slower
+    assert "send plainly" not in faster
+    assert "on veth it depends: copied and slower in 1 of 3, at worst send_zc" in faster
+    assert "n=40), but faster in 1" in faster
+
+
+def test_a_place_that_is_not_all_copied_is_not_said_to_be(tmp_path):
+    """Nor is one of which a part was zerocopy."""
+    run = samples.make(tmp_path, plan_points=samples.points()[5:6])
+    summary = table.summary(run)
+    summary.loc[summary["arm"] == "send_zc_fixed", "copied_share"] = 0.5
+    said = opening._advice(run, summary)
+
+    assert "where all is copied" not in said
+    assert ", but not all copied in 1" in said
 
 
 @pytest.fixture(scope="module")
@@ -151,8 +258,18 @@ def test_february_has_both_verdicts_and_what_they_rest_on(quick):
     tally = claims.tally(rows.loc[rows["point"] != "", "verdict_ns"])
 
     assert tally != "3 reproduced"
-    assert f"3 reproduced in percent, {tally} in ns saved, if its MB are MiB" in said
-    assert "its MB are MiB and it counted 1.2 s as 1 s" in said
+    ns = f"{tally} in ns saved (if its MB are MiB and it counted 1.2 s as 1 s)"
+    assert f"3 reproduced in percent, {ns}; ZC" in said
+
+
+def test_the_percent_of_february_rest_on_no_unit():
+    """Not even where both tallies are the same."""
+    here = pd.DataFrame({"verdict": ["reproduced"], "verdict_ns": ["reproduced"]})
+
+    assert opening._both(here) == "1 reproduced, in percent and in ns saved alike"
+    assert opening._both(here, "if so") == (
+        "1 reproduced in percent, 1 reproduced in ns saved (if so)"
+    )
 
 
 def test_v5s_largest_number_is_named_with_its_counterpart(quick, tmp_path):
@@ -231,7 +348,7 @@ def test_a_gain_that_costs_cpu_is_not_recommended(tmp_path):
     said = said_of(run)[-1]
 
     assert "send from a registered buffer" not in said
-    assert "a registered buffer gains requests/s, but for more CPU: over UDP" in said
+    assert "a registered buffer gains requests/s, but for more CPU: on sink" in said
     assert re.search(r"only for more of the sender's CPU: \d+ ns a request, send", said)
     assert "(+40%)" in said
     assert "registering saves" not in said
@@ -243,7 +360,7 @@ def test_a_gain_that_costs_cpu_stands_apart(tmp_path):
     run = charged(run, 1.4, point="sink-udp4-4000B-n8")
     said = said_of(run)[-1]
 
-    assert "from a registered buffer: over UDP at 8000 B (+2" in said
+    assert f"from a registered buffer: {SETUP}, at 8000 B (+2" in said
     assert ", but not at 1200 B (-" in said
     assert re.search(r"but at 4000 B \(\+.* only for more of the sender's CPU", said)
     assert re.search(r"registering saves .* at 8000 B", said)
@@ -259,12 +376,13 @@ def test_a_loss_that_saves_cpu_is_told_as_one(tmp_path):
 
 
 def test_a_copied_loss_that_saves_cpu_is_counted(tmp_path):
-    """Likewise where all is copied."""
+    """Likewise where all is copied: it is no place to send plainly on throughout."""
     run = samples.make(tmp_path, plan_points=samples.points()[5:6])
     said = said_of(charged(run, 0.6))[-1]
 
-    assert "send plainly on veth" in said
-    assert "1 of these for less of the sender's CPU" in said
+    assert "send plainly" not in said
+    assert "on veth it depends: copied and slower in 3 of 3, at worst" in said
+    assert ", but for less of the sender's CPU in 1" in said
 
 
 def test_the_interval_of_the_cpu_time_decides_where_there_is_one(tmp_path):
@@ -300,7 +418,11 @@ UDP, VETH, SINK6 = (
         (UDP, {2: "8000 B +", 3: "on sink, UDP/IPv4"}, {1: "this measures it: zclab"}),
         # no v5 rows: February is there
         (VETH, {1: "65435 B"}, {2: "this measures that: zclab", 3: "cannot say"}),
-        (SINK6, {4: "over UDP at 65435 B"}, {1: "is not in this run", 2: "are not in"}),
+        (
+            SINK6,
+            {4: "batch 64, at 65435 B"},
+            {1: "is not in this run", 2: "are not in"},
+        ),
         # only TCP over lo
         (slice(7, 9), {4: "send plainly on lo"}, {1: "not in", 2: "not in", 3: "say"}),
     ],

@@ -25,6 +25,7 @@ from zclab.store import Run
 
 FIXED, PINNED = str(Mode.SEND_ZC_FIXED), str(Mode.SEND_ZC)
 SERIES = 2  # of break-even sizes, named at most
+SETUP = ["path", "situation", "protocol", "family", "batch", "given"]
 FLUSH = "zc + flush"  # v5's column with a notification per request
 DEARER = 1.05  # CPU time over that of send, where no interval of it is known
 
@@ -123,7 +124,7 @@ def _february(frame: pd.DataFrame, compared: pd.DataFrame) -> str:
     ]
     return (
         f"The February 2025 selftest (veth, {here['io_size_bytes'].iloc[0]} B, "
-        f"n={table.range_text(here['n'])}): {_both(here)}, {_february_ns()}; "
+        f"n={table.range_text(here['n'])}): {_both(here, _february_ns())}; "
         f"{'; '.join(parts)}; "
         f"{table.shares_text(here['copied_share'])} copied{_without_receiver(frame)}."
     )
@@ -136,9 +137,17 @@ def _february_ns() -> str:
     return text if counted == 1 else f"{text} and it counted {counted:g} s as 1 s"
 
 
-def _both(here: pd.DataFrame) -> str:
-    """Return the verdicts by percent and by ns, which need not agree."""
+def _both(here: pd.DataFrame, given: str = "") -> str:
+    """Return the verdicts by percent and by ns, which need not agree.
+
+    Args:
+        here: rows of a published table.
+        given: what must hold for the ns, of which the percent is free.
+
+    """
     percent, ns = claims.tally(here["verdict"]), claims.tally(here["verdict_ns"])
+    if given:
+        return f"{percent} in percent, {ns} in ns saved ({given})"
     if percent == ns:
         return f"{percent}, in percent and in ns saved alike"
     return f"{percent} in percent, {ns} in ns saved"
@@ -241,9 +250,8 @@ def _pays(run: Run, frame: pd.DataFrame) -> str:
             "sizes alike on a path that kept zerocopy; this can: zclab report "
             "--profile cost."
         )
-    keys = ["path", "situation", "protocol", "family", "batch", "given"]
     parts = []
-    for _, mine in list(found.groupby(keys, sort=False))[:SERIES]:
+    for _, mine in list(found.groupby(SETUP, sort=False))[:SERIES]:
         first = mine.iloc[0]
         at = "; ".join(
             f"{row['arm']} {cost.break_even_text(row)}"
@@ -261,7 +269,7 @@ def _pays(run: Run, frame: pd.DataFrame) -> str:
 def _alike(frame: pd.DataFrame, row: "pd.Series | dict[object, object]") -> "pd.Series":
     """Return which rows of a summary are of a series."""
     same = frame["path"].str.partition("+")[0] == row["path"]
-    for name in ("situation", "protocol", "family", "batch", "given"):
+    for name in SETUP[1:]:
         same &= frame[name] == row[name]
     return same
 
@@ -277,8 +285,9 @@ def _advice(run: Run, frame: pd.DataFrame) -> str:
     parts = [*_avoid(frame, cpu), *_register(run, frame, cpu)]
     if not parts:
         return (
-            "What to do this run cannot say: no path in it is known to have copied or "
-            "to have kept zerocopy; this can: zclab report."
+            "What to do this run cannot say: nothing in it is known to be copied and "
+            "slower, and of no registered buffer the gain where nothing is copied; "
+            "this can: zclab report."
         )
     return f"What to do: {'; '.join(parts)}; and {_ask(frame)}."
 
@@ -327,46 +336,67 @@ def _cpu(run: Run, frame: pd.DataFrame) -> dict[int, tuple[bool, str]]:
 
 
 def _avoid(frame: pd.DataFrame, cpu: dict[int, tuple[bool, str]]) -> Iterator[str]:
-    """Yield where plain send is the better one: it is copied and slower."""
+    """Yield where plain send is the better one, and where what is copied differs.
+
+    A place is one to send plainly on if all is copied there, some of it slower, and
+    none of it faster or cheaper in CPU time.
+    """
     rows = frame[~frame["arm"].isin([BASELINE, CONTROL]) & (frame["notifications"] > 0)]
-    copied = rows[rows["copied_share"].fillna(0) >= table.COPIED_FROM]
-    slower = copied[copied["finding"] == table.SLOWER]
-    if slower.empty:
-        return
+    copied = rows["copied_share"].fillna(0) >= table.COPIED_FROM
+    slower = copied & (rows["finding"] == table.SLOWER)
+    faster = rows["finding"] == table.FASTER
+    cheaper = pd.Series([_cheaper(i, cpu) for i in rows.index], rows.index, dtype=bool)
+    hurt = rows["path"].isin(rows.loc[slower, "path"])
+    unlike = rows["path"].isin(rows.loc[faster | cheaper | ~copied, "path"])
+    if (hurt & ~unlike).any():
+        mine = hurt & ~unlike
+        yield (
+            f"send plainly on {_places(rows[mine])}, where all is copied and a "
+            "notification due all the same: slower in "
+            f"{_worst(rows[mine], rows[mine & slower])}"
+        )
+    if (hurt & unlike).any():
+        mine = hurt & unlike
+        others = {
+            "faster in": faster,
+            "for less of the sender's CPU in": cheaper,
+            "not all copied in": ~copied,
+        }
+        counts = {words: (mine & each).sum() for words, each in others.items()}
+        yield (
+            f"on {_places(rows[mine])} it depends: copied and slower in "
+            f"{_worst(rows[mine], rows[mine & slower])}, but "
+            + ", ".join(f"{words} {count}" for words, count in counts.items() if count)
+        )
+
+
+def _places(rows: pd.DataFrame) -> str:
+    return _listed(list(dict.fromkeys(rows["path"])))
+
+
+def _worst(rows: pd.DataFrame, slower: pd.DataFrame) -> str:
+    """Return how many of some rows are slower, and the worst of them."""
     worst = slower.loc[slower["gain_percent"].idxmin()]
-    cheaper = sum(i in cpu and not cpu[i][0] for i in slower.index)
-    though = f"; {cheaper} of these for less of the sender's CPU" if cheaper else ""
-    yield (
-        f"send plainly on {_listed(list(dict.fromkeys(slower['path'])))}, where all is "
-        f"copied late and a notification due all the same (slower in {len(slower)} of "
-        f"{len(copied)}, at worst {table.gain_text(worst)}: {worst['arm']}, "
-        f"{worst['io_size_bytes']} B, {worst['path']}, n={worst['n']}{though})"
-    )
+    return f"{len(slower)} of {len(rows)}, at worst {worst['arm']} {_at(worst)}"
 
 
 def _register(
     run: Run, frame: pd.DataFrame, cpu: dict[int, tuple[bool, str]]
 ) -> Iterator[str]:
     """Yield where zerocopy wins and loses uncopied, and what registering adds there."""
-    rows = frame[frame["copied_share"].notna()]
+    rows = frame[frame["copied_share"].notna() & frame["gain_percent"].notna()]
     rows = rows[rows["copied_share"] < table.ZEROCOPY_BELOW]
     fixed = rows[rows["arm"] == FIXED]
     wins = fixed[fixed["finding"] == table.FASTER]
     if fixed.empty:
         return
     if wins.empty:
-        best = fixed.loc[fixed["gain_percent"].idxmax()]
-        saves = _though(best, cpu)
-        plainly = "" if saves else "send plainly at the sizes of this run: "
-        yield (
-            f"{plainly}a registered buffer gained requests/s nowhere, though nothing "
-            f"was copied; its best was {_at(best)}{saves}"
-        )
+        yield _no_win(rows, fixed, cpu)
         return
     told = "; ".join(
-        _by_size(mine, cpu)
+        text
         for _, mine in fixed.groupby("protocol", sort=False)
-        if (mine["finding"] == table.FASTER).any()
+        if (text := _by_setup(mine, cpu))
     )
     clear = wins[[not _bought(i, cpu) for i in wins.index]]
     if clear.empty:
@@ -379,6 +409,37 @@ def _register(
     yield from _registering(run, clear.loc[clear["io_size_bytes"].idxmin()])
 
 
+def _no_win(
+    rows: pd.DataFrame, fixed: pd.DataFrame, cpu: dict[int, tuple[bool, str]]
+) -> str:
+    """Return what to do where no registered buffer is faster, though uncopied.
+
+    Plain send is recommended where it is known not to be worse: not for what differs
+    by less than was found, nor where CPU time can be saved.
+
+    Args:
+        rows: all that was not copied.
+        fixed: those of them from registered buffers.
+        cpu: what `_cpu` returned.
+
+    """
+    settled = fixed["finding"].isin([table.SLOWER, table.EQUIVALENT]).all()
+    better = (rows["finding"] == table.FASTER).any()
+    saving = fixed[[_cheaper(i, cpu) for i in fixed.index]]
+    better |= any(_cheaper(i, cpu) for i in rows.index)
+    best = fixed.loc[fixed["gain_percent"].idxmax()]
+    told = f"its best was {_at(best)}{_though(best, cpu)}"
+    if len(saving) and best.name not in saving.index:
+        one = saving.loc[saving["gain_percent"].idxmax()]
+        told += f"; another {_at(one)}{_though(one, cpu)}"
+    return (
+        f"{'send plainly at the sizes of this run: ' * bool(settled and not better)}"
+        f"a registered buffer {'gained' if settled else 'was not found to gain'} "
+        f"requests/s {'nowhere' if settled else 'anywhere'}, though nothing was "
+        f"copied; {told}"
+    )
+
+
 def _registering(run: Run, row: pd.Series) -> Iterator[str]:
     """Yield what registering alone saves at the point of a row."""
     ns = table.pairs(run).get(str(row["point"]))
@@ -388,17 +449,56 @@ def _registering(run: Run, row: pd.Series) -> Iterator[str]:
         yield (
             f"registering saves {found.saved.center:.0f} "
             f"[{found.saved.low:.0f}, {found.saved.high:.0f}] ns of a request at "
-            f"{row['io_size_bytes']} B ({row['path']}, n={row['n']})"
+            f"{row['io_size_bytes']} B ({table.where(row)}, n={row['n']})"
         )
 
 
+def _by_setup(rows: pd.DataFrame, cpu: dict[int, tuple[bool, str]]) -> str:
+    """Return where one protocol wins and loses, by size where only the size differs.
+
+    It is told of the setup in which most sizes do, if possible of one that wins for no
+    more CPU; of the others how many do. Nothing where none wins or loses.
+
+    Args:
+        rows: of one mode and protocol.
+        cpu: what `_cpu` returned.
+
+    """
+    told = rows[rows["finding"].isin([table.FASTER, table.SLOWER])]
+    setups = [mine for _, mine in told.groupby(SETUP, sort=False)]
+    if not setups:
+        return ""
+
+    def rank(mine: pd.DataFrame) -> tuple[bool, int]:
+        wins = mine.index[mine["finding"] == table.FASTER]
+        return not all(_bought(i, cpu) for i in wins), len(mine)
+
+    first = max(setups, key=rank)
+    text = _by_size(first, cpu)
+    alike = (rows[SETUP] == first[SETUP].iloc[0]).all(axis=1)
+    others = rows[~alike]
+    wins = others[others["finding"] == table.FASTER]
+    losses = others[others["finding"] == table.SLOWER]
+    dearer = sum(_bought(i, cpu) for i in wins.index)
+    parts = []
+    if len(wins):
+        parts.append(f"faster in {len(wins)} of {len(others)}")
+        parts += [f"{dearer} of these for more of the sender's CPU"] * bool(dearer)
+    if len(losses):
+        parts.append(f"slower in {_worst(others, losses)}")
+    if parts:
+        protocol = str(first["protocol"].iloc[0]).upper()
+        text += f", and over {protocol} elsewhere {', '.join(parts)}"
+    return text
+
+
 def _by_size(rows: pd.DataFrame, cpu: dict[int, tuple[bool, str]]) -> str:
-    """Return the smallest size that wins over one protocol, and the largest that loses.
+    """Return the smallest size that wins in one setup, and the largest that loses.
 
     A win that takes more CPU than plain send is told as such, and after the others.
 
     Args:
-        rows: of one mode and protocol; one at least is faster.
+        rows: of one mode and setup; one at least is faster or slower.
         cpu: what `_cpu` returned.
 
     """
@@ -407,16 +507,16 @@ def _by_size(rows: pd.DataFrame, cpu: dict[int, tuple[bool, str]]) -> str:
     clear, losses = wins.drop(bought.index), rows[rows["finding"] == table.SLOWER]
     parts = []
     if len(clear):
-        parts.append(_at(clear.loc[clear["io_size_bytes"].idxmin()]))
+        parts.append(_sized(clear.loc[clear["io_size_bytes"].idxmin()]))
     if len(losses):
         most = losses.loc[losses["io_size_bytes"].idxmax()]
-        parts.append(f"not {_at(most)}{_though(most, cpu)}")
+        parts.append(f"not {_sized(most)}{_though(most, cpu)}")
     if len(bought):
         least = bought.loc[bought["io_size_bytes"].idxmin()]
         parts.append(
-            f"{_at(least)} only for more of the sender's CPU: {cpu[least.name][1]}"
+            f"{_sized(least)} only for more of the sender's CPU: {cpu[least.name][1]}"
         )
-    return f"over {str(rows['protocol'].iloc[0]).upper()} {', but '.join(parts)}"
+    return f"on {table.where(rows.iloc[0])}, {', but '.join(parts)}"
 
 
 def _bought(index: int, cpu: dict[int, tuple[bool, str]]) -> bool:
@@ -424,18 +524,27 @@ def _bought(index: int, cpu: dict[int, tuple[bool, str]]) -> bool:
     return index in cpu and cpu[index][0]
 
 
+def _cheaper(index: int, cpu: dict[int, tuple[bool, str]]) -> bool:
+    """Return whether a row takes less of the sender's CPU than plain send."""
+    return index in cpu and not cpu[index][0]
+
+
 def _though(row: pd.Series, cpu: dict[int, tuple[bool, str]]) -> str:
     """Return that a row which does not win saves CPU all the same, as a clause."""
-    if row.name not in cpu or cpu[row.name][0]:
+    if not _cheaper(row.name, cpu):
         return ""
     return f", though for less of the sender's CPU: {cpu[row.name][1]}"
 
 
 def _at(row: pd.Series) -> str:
     return (
-        f"at {row['io_size_bytes']} B ({table.gain_text(row)}, {row['path']}, "
+        f"at {row['io_size_bytes']} B ({table.gain_text(row)}, {table.where(row)}, "
         f"n={row['n']})"
     )
+
+
+def _sized(row: pd.Series) -> str:
+    return f"at {row['io_size_bytes']} B ({table.gain_text(row)}, n={row['n']})"
 
 
 def _listed(names: list[str]) -> str:
