@@ -247,6 +247,32 @@ def test_tcp_over_the_sink_waits_for_acknowledgements(tmp_path: Path) -> None:
     assert "its CPU time per request counts" in text
 
 
+def test_unknown_switches_are_no_waiting_share(tmp_path: Path) -> None:
+    """Of an older run nobody knows whether the sender waited: not 0, but NaN."""
+    run = answered(tmp_path, cpu_user_ns=0, cpu_sys_ns=570_000)
+    unknown = pd.array([pd.NA] * len(run.samples), dtype="Int64")
+    run = replace(run, samples=run.samples.assign(switches_voluntary=unknown))
+    assert bottleneck.limits(run)["waited_share"].isna().all()
+
+
+def test_what_the_control_differs_by_is_no_difference(tmp_path: Path) -> None:
+    """CPU time that equal arms differ by as well shows nothing of an arm."""
+    run = answered(tmp_path, cpu_user_ns=0, switches_voluntary=1, bytes=1_200_000)
+    table = run.samples
+
+    def found(control_ns: int) -> str:
+        ns = {"send": 500_000, "control": control_ns, "send_zc_fixed": 520_000}
+        spent = table["arm"].astype(str).map(ns).astype("int64")
+        limits = bottleneck.limits(
+            replace(run, samples=table.assign(cpu_sys_ns=spent))
+        ).set_index("arm")
+        return str(bottleneck.finding(limits.loc["send_zc_fixed"]))
+
+    assert found(500_000) == "slower"
+    assert found(490_000) == "slower"
+    assert found(525_000) == "no difference found"
+
+
 def test_namespaces_without_a_receiver_are_left_out(tmp_path: Path) -> None:
     """A sink has nothing that could be the limit but the sender."""
     run = samples.make(tmp_path, plan_points=samples.points(tcp=False), planned=8)
@@ -338,3 +364,21 @@ def test_a_responder_has_one_cpu(tmp_path: Path, took_ns: int, told: str) -> Non
     )
     busy = readable.answered(run)["responder busy [% of its CPU]"]
     assert set(busy) == {told}
+
+
+def test_a_responder_without_a_slice_has_no_share(tmp_path: Path) -> None:
+    """Where nothing was sent in time, how busy it was is not known: no 100."""
+    run = answered(
+        tmp_path,
+        drain_ns=0,
+        bytes=0,
+        sent_total_bytes=0,
+        responder_segments=0,
+        responder_acks=0,
+        responder_lost=0,
+        receiver_cpu_user_ns=1_000_000,
+        receiver_cpu_sys_ns=0,
+        tcp_retransmits=0,
+        tcp_timeouts=0,
+    )
+    assert set(readable.answered(run)["responder busy [% of its CPU]"]) == {"-"}

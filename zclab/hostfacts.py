@@ -213,6 +213,14 @@ def _host() -> Iterator[Fact]:
         ("software.liburing", "text", "1", "version of the headers", _NEVER),
         ("software.compiler", "text", "1", "what compiled the send loop", _NEVER),
         (
+            "software.cpu_time",
+            "text",
+            "1",
+            "`exact`: the send loop brings its CPU time up to date before it reads it; "
+            "in runs without this fact it lags by up to a timer tick",
+            _NEVER,
+        ),
+        (
             "warnings_before",
             "list",
             "1",

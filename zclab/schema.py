@@ -418,7 +418,9 @@ DERIVED: tuple[Column, ...] = (
         "cpu_ns_per_request",
         "float",
         "ns",
-        "(cpu_user_ns + cpu_sys_ns) / requests, of the sending thread",
+        "(cpu_user_ns + cpu_sys_ns) / requests, of the sending thread, as counted: "
+        "where the host's facts have no software.cpu_time it lags, and the tables of "
+        "a report, which have a column of this name, are of mended times",
     ),
     Column(
         "copied_share",

@@ -71,13 +71,14 @@ def limits(run: Run) -> pd.DataFrame:
     0 to 1, NaN where not known); mbit_per_s (on the wire, headers and gaps included);
     cpu_ns_per_kib (of the sending thread, see `processor`); cpu_percent,
     cpu_low, cpu_high (what the arm takes more than `send` of that, in percent, with
-    the 95 % interval; NaN for `send` itself).
+    the 95 % interval; NaN for `send` itself); cpu_floor (by how much the control does,
+    in percent, at most: see `finding`).
 
     Empty where the run has no such point.
     """
     points = [point for point in run.plan.points if covered(point)]
     there = run.samples["point"].isin([point.name for point in points])
-    samples = _counted(run.samples[there])
+    samples = _counted(run)[there]
     rows = [
         row for point in points for row in _rows(point, samples, _facts(run, point))
     ]
@@ -92,8 +93,10 @@ def _facts(run: Run, point: Point) -> Mapping[str, Any]:
     return {}
 
 
-def _counted(samples: pd.DataFrame) -> pd.DataFrame:
+def _counted(run: Run) -> pd.DataFrame:
     """Return the sums that are needed, one row per point, arm and block."""
+    samples = run.samples
+    waits = samples["switches_voluntary"].astype("float64")
     whole = {
         name: samples[name].astype("float64")
         for name in (
@@ -107,8 +110,8 @@ def _counted(samples: pd.DataFrame) -> pd.DataFrame:
             "point": samples["point"].astype(str),
             "arm": samples["arm"].astype(str),
             "block": samples["block"],
-            "cpu_ns": processor.sender_cpu_ns(samples),
-            "waited": samples["switches_voluntary"].astype("float64") > 0,
+            "cpu_ns": processor.sender_cpu_ns(run),
+            "waited": (waits > 0).astype("float64").where(waits.notna()),
             "receiver_ns": (
                 samples["receiver_cpu_user_ns"] + samples["receiver_cpu_sys_ns"]
             ).astype("float64"),
@@ -121,6 +124,8 @@ def _rows(
     point: Point, samples: pd.DataFrame, facts: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
     mine = samples[samples["point"] == point.name]
+    base = mine[mine["arm"] == BASELINE]
+    floor = stats.noise_floor(_more(mine[mine["arm"] == CONTROL], base))
     for arm in point.arms:
         found = mine[mine["arm"] == arm]
         if found["bytes"].sum() == 0:
@@ -128,7 +133,6 @@ def _rows(
         sums = found.sum(numeric_only=True, min_count=1).to_dict()
         shares = _shares(point, arm, sums, facts)
         shares["waited"] = found["waited"].mean() if answered(point) else math.nan
-        base = mine[mine["arm"] == BASELINE]
         interval = None if arm == BASELINE else _more(found, base)
         yield {
             **point.factors,
@@ -145,7 +149,27 @@ def _rows(
             "cpu_percent": interval.center if interval else math.nan,
             "cpu_low": interval.low if interval else math.nan,
             "cpu_high": interval.high if interval else math.nan,
+            "cpu_floor": floor,
         }
+
+
+def finding(row: Mapping[str, Any]) -> stats.Verdict:
+    """Return what the CPU time of an arm shows: faster is that it takes less.
+
+    By the words of `stats.verdict`. The floor is the control's own difference from the
+    baseline, which it is equal to: one within the control's interval is none.
+
+    Args:
+        row: of `limits`.
+
+    """
+    less = stats.Interval(
+        center=-row["cpu_percent"],
+        low=-row["cpu_high"],
+        high=-row["cpu_low"],
+        n=int(row["n"]),
+    )
+    return stats.verdict(less, row["cpu_floor"])
 
 
 def named(
@@ -263,7 +287,9 @@ def _wire_bits(
 def _more(arm: pd.DataFrame, base: pd.DataFrame) -> stats.Interval | None:
     """Return what an arm takes more of CPU time per byte than the baseline, in percent.
 
-    It is the median over chunks of consecutive blocks, each paired within itself.
+    It is the median over chunks of consecutive blocks, each paired within itself. The
+    chunks, `CHUNKS` at most, are taken to be independent. Where they are not, arms that
+    are equal differ as well, and the control tells by how much: see `finding`.
     """
     both = arm.merge(base, on="block", suffixes=("", "_base")).sort_values("block")
     chunks = min(CHUNKS, len(both))
@@ -289,6 +315,7 @@ _COLUMNS = [
     *("bottleneck", "sender_share", "receiver_share", "wire_share", "lost_share"),
     *("waited_share",),
     *("mbit_per_s", "cpu_ns_per_kib", "cpu_percent", "cpu_low", "cpu_high"),
+    *("cpu_floor",),
 ]
 
 

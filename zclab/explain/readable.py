@@ -564,7 +564,7 @@ def _answered(point: Point, arm: str, mine: pd.DataFrame) -> dict[str, str]:
     sent = sums["sent_total_bytes"] / point.io_size_bytes
     segments, witnesses = sums["responder_segments"], sums["witness_notifications"]
     took = sums["receiver_cpu_user_ns"] + sums["receiver_cpu_sys_ns"]
-    received_ns = bottleneck.receiving_ns(sums)
+    received_ns = bottleneck.receiving_ns(sums) if sums["bytes"] else math.inf
     notified = sums["notifications"]
     return {
         "point": point.name,
@@ -578,5 +578,7 @@ def _answered(point: Point, arm: str, mine: pd.DataFrame) -> dict[str, str]:
         "sent again": f"{sums['tcp_retransmits']:.0f}",
         "slices with a timeout": f"{(mine['tcp_timeouts'] > 0).sum()} of {len(mine)}",
         "lost by the log": f"{sums['responder_lost']:.0f}",
-        "responder busy [% of its CPU]": f"{100 * min(1, took / received_ns):.0f}",
+        "responder busy [% of its CPU]": f"{100 * min(1, took / received_ns):.0f}"
+        if math.isfinite(received_ns)
+        else "-",
     }

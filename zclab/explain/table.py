@@ -128,7 +128,7 @@ def summary(run: Run) -> pd.DataFrame:
 
     Points without a sample are left out, as they are in a partial run.
     """
-    sums = _sums(run.samples)
+    sums = _sums(run)
     by_point = pairs(run)
     stalled = _stalled(run.samples)
     rows = [
@@ -293,8 +293,9 @@ def _interval(
     }
 
 
-def _sums(samples: pd.DataFrame) -> dict[tuple[str, str], dict[str, int]]:
+def _sums(run: Run) -> dict[tuple[str, str], dict[str, int]]:
     """Return the sums of the counters over the blocks, per point and arm."""
+    samples = run.samples
     points, names = _codes(samples["point"])
     arms, labels = _codes(samples["arm"])
     each = points.astype(np.int32) * len(labels) + arms
@@ -304,7 +305,7 @@ def _sums(samples: pd.DataFrame) -> dict[tuple[str, str], dict[str, int]]:
     begins = np.cumsum(sizes[groups]) - sizes[groups]
     sums = {
         name: np.add.reduceat(values[order], begins).tolist()
-        for name, values in _counters(samples)
+        for name, values in _counters(run)
     }
     return {
         (names[group // len(labels)], labels[group % len(labels)]): {
@@ -314,8 +315,9 @@ def _sums(samples: pd.DataFrame) -> dict[tuple[str, str], dict[str, int]]:
     }
 
 
-def _counters(samples: pd.DataFrame) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
+def _counters(run: Run) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
     """Yield the columns that are summed up, 0 where a sample has no value."""
+    samples = run.samples
 
     def whole(name: str) -> npt.NDArray[np.int64]:
         values: npt.NDArray[np.int64]
@@ -331,7 +333,7 @@ def _counters(samples: pd.DataFrame) -> Iterator[tuple[str, npt.NDArray[np.int64
     yield "empty", (whole("requests") == 0).astype(np.int64)
     untold = (whole("notifications") > 0) & samples["copied"].isna().to_numpy()
     yield "untold", untold.astype(np.int64)
-    yield "cpu_ns", processor.sender_cpu_ns(samples).astype(np.int64)
+    yield "cpu_ns", processor.sender_cpu_ns(run).astype(np.int64)
     received = samples["received_bytes"].notna().to_numpy()
     yield "sent_bytes", np.where(received, whole("sent_total_bytes"), 0)
 

@@ -379,6 +379,7 @@ def _software(tree: Tree) -> dict[str, Any]:
         "python": platform.python_version(),
         "liburing": probe.liburing_version(),
         "compiler": probe.compiler(),
+        "cpu_time": "exact",  # see usage_now in uring/sender.c
     }
 
 
