@@ -143,7 +143,10 @@ def test_noise_is_undecided(tmp_path):
 
     assert found.answer == advice.UNDECIDED
     assert "nine times in ten" in found.because
-    assert "measure longer" in found.first[-1].what
+    assert found.first[-1].what.endswith(
+        "zclab measure --path sink --protocol udp --family 4 --sizes 8000 "
+        "--modes send,send_zc_fixed,send_zc --batch 8 --precision 0.3 --budget 120"
+    )
 
 
 def test_what_the_run_cannot_answer(run):
@@ -275,14 +278,118 @@ def test_requests_count_where_the_sender_is_busy(tmp_path):
     assert not any("requests/s" in text for text in found.caveats)
 
 
-def test_no_cpu_difference_is_no_answer(tmp_path):
-    """Where the sender waits and its CPU time is alike, requests/s prove nothing."""
+def test_alike_cpu_time_is_a_no(tmp_path):
+    """Where the sender waits and its CPU differs by less than a point, it is a no."""
     cpu = {"send": 0.5, "send_zc": 0.505, "send_zc_fixed": 0.505}
     gains = {"send_zc": 1.0, "send_zc_fixed": 1.0}
 
     found = asked_over_tcp(over_tcp(tmp_path, gains, cpu))
 
     assert (found.answer, found.modes) == (advice.NO, ())
+
+
+def test_each_mode_has_its_words(tmp_path):
+    """Of a mode that requests/s decided, nothing is said of CPU, and the other way."""
+    cpu = {"send": 0.95, "send_zc": 0.6, "send_zc_fixed": 1.0}
+    gains = {"send_zc": -5.0, "send_zc_fixed": 2.0}
+
+    found = asked_over_tcp(over_tcp(tmp_path, gains, cpu))
+
+    assert found.modes == ("send_zc", "send_zc_fixed")
+    assert found.because == (
+        "send_zc takes less of the sender's CPU a request than send; "
+        "send_zc_fixed is faster than send"
+    )
+
+    gains = {"send_zc": 5.0, "send_zc_fixed": -2.0}
+    cpu = {"send": 0.86, "send_zc": 0.84, "send_zc_fixed": 1.0}
+    found = asked_over_tcp(over_tcp(tmp_path / "one", gains, cpu))
+    assert found.because == (
+        "send_zc takes less of the sender's CPU a request than send; "
+        "send_zc_fixed is not faster than send"
+    )
+
+
+def test_undecided_by_cpu_quotes_cpu(tmp_path):
+    """Where CPU time decides, no gain in requests/s is said to have been found."""
+    made = over_tcp(tmp_path, {}, {"send": 0.5})
+    table = made.samples
+    noisy = table["cpu_sys_ns"] * (1 + 0.5 * ((table.index * 7919) % 13 - 6) / 6)
+    made = replace(made, samples=table.assign(cpu_sys_ns=noisy.astype("int64")))
+
+    found = asked_over_tcp(made)
+
+    assert found.answer == advice.UNDECIDED
+    assert "nine times in ten" not in found.because
+    assert "send_zc_fixed " in found.because
+    for row in found.rows:
+        assert f"{row['cpu_low']:+.0f}, {row['cpu_high']:+.0f}]" in found.because
+    command = found.first[-1].what
+    assert "--precision" not in command
+    assert command.endswith("--batch 1 --with answered --blocks 240")
+
+
+def answered(sizes, situation="answered", given=()):
+    return grid(
+        path=Path.SINK,
+        protocol=Protocol.TCP,
+        family=4,
+        sizes=sizes,
+        modes=ARMS,
+        batch=1,
+        situation=situation,
+        given=given,
+    )
+
+
+def test_the_series_of_a_situation_is_its_own(tmp_path):
+    """From what size on is of the place that is asked about, and of no other."""
+    sizes = (1000, 4000, 16000)
+    tuned = "answered,ack-every=1"
+    made = make(
+        tmp_path,
+        plan_points=answered(sizes) + answered(sizes, tuned),
+        planned=60,
+        gain=lambda point, arm: (
+            (
+                10
+                if point.io_size_bytes > (8000 if point.situation == tuned else 2000)
+                else -10
+            )
+            * (arm in ARMS)
+        ),
+        noise=0.005,
+    )
+
+    one, other = (
+        advice.of(made, answered((1000,), situation)[0])
+        for situation in ("answered", tuned)
+    )
+
+    assert one.from_size["send_zc"] == "between 1000 and 4000 B"
+    assert other.from_size["send_zc"] == "between 4000 and 16000 B"
+    assert any("between 4000 and 16000 B" in step.what for step in other.first)
+
+
+def test_a_congestion_control_is_named_and_not_asked_for(tmp_path):
+    """A plain question is answered by points with a control, which is then named."""
+    reno = (("congestion", "reno"),)
+    sizes = (1000, 4000, 16000)
+    made = make(
+        tmp_path,
+        plan_points=answered(sizes, given=reno) + answered((4000,)),
+        planned=60,
+        gain=lambda point, arm: 10.0 * (arm in ARMS),
+    )
+
+    plain, other = (advice.of(made, answered((size,))[0]) for size in (4000, 16000))
+
+    assert {row["given"] for row in plain.rows} == {""}
+    assert ", congestion=" not in "\n".join(advice.lines(plain))
+    assert {row["given"] for row in other.rows} == {"congestion=reno"}
+    assert ", congestion=reno; 95 %" in "\n".join(advice.lines(other))
+    assert other.to_json()["evidence"]["congestion"] == "reno"
+    assert other.from_size["send_zc"] == "always, 1000 B and above"
 
 
 def test_a_model_says_so(tmp_path):

@@ -19,11 +19,11 @@ from typing import Any
 
 import pandas as pd
 
-from zclab import context, options, preflight, stats, store
+from zclab import context, options, preflight, store
 from zclab.errors import DataError, InputError
 from zclab.explain import bottleneck, cost, table
 from zclab.explain.facts import lookup
-from zclab.params import BASELINE, Mode, Point
+from zclab.params import BASELINE, Mode, Path, Point
 from zclab.store import Run
 from zclab.store.journal import read_plan
 
@@ -31,8 +31,12 @@ YES, NO, UNDECIDED = "yes", "no", "undecided"
 
 FIXED, UNFIXED = str(Mode.SEND_ZC_FIXED), str(Mode.SEND_ZC)
 ARMS = (FIXED, UNFIXED)
+LONGER = 4  # times the blocks: half as wide an interval
 NEAR = 2.0  # a neighbour's size over the size, or under, at the most
-UNCONNECTED = "addressed"  # how a nic's points without a peer are sent; see `alike`
+CONGESTION = "congestion"
+# Options of the points of plans that nobody asks about: how a nic's are sent without a
+# peer, and a control that does not pace.
+UNASKED = ("addressed", CONGESTION)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,13 +64,15 @@ class Advice:
         because: the reason in a clause.
         rows: of `table.summary`, what was measured of each zerocopy mode; of two sizes
             where the one asked for is between them. Beside its columns: cpu_percent,
-            cpu_low, cpu_high, sender_share and bottleneck of `bottleneck.limits`
+            cpu_low, cpu_high, cpu_floor, sender_share and bottleneck of `limits`
             (unknown where that has no row); busy, whether the sender had its CPU for
             most of the time, in this mode and in plain send.
         from_size: by mode, from what size on it pays, in words.
         first: what to change, in this order.
         run: id of the run.
         kernel: its release.
+        congestion: the congestion control that its points asked for; empty: none, so
+            that of the host.
         caveats: what is to be said with it: of the run, and of these numbers.
 
     """
@@ -80,6 +86,7 @@ class Advice:
     first: tuple[Step, ...]
     run: str
     kernel: str
+    congestion: str
     caveats: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -94,7 +101,11 @@ class Advice:
             ],
             "pays_from": self.from_size,
             "first": [{"what": step.what, "why": step.why} for step in self.first],
-            "evidence": {"run": self.run, "kernel": self.kernel},
+            "evidence": {
+                "run": self.run,
+                "kernel": self.kernel,
+                "congestion": self.congestion or None,
+            },
             "caveats": list(self.caveats),
         }
 
@@ -134,12 +145,15 @@ def _plain(value: Any) -> Any:
 
 
 def alike(point: Point, question: Point) -> bool:
-    """Return whether a point differs from what is asked in its size and modes alone."""
+    """Return whether a point differs from what is asked in its size and modes alone.
+
+    How a nic's are sent and the congestion control are no part of a question.
+    """
     return _key(point) == _key(question)
 
 
 def _key(point: Point) -> tuple[Any, ...]:
-    given = tuple(one for one in point.given if one[0] != UNCONNECTED)
+    given = tuple(one for one in point.given if one[0] not in UNASKED)
     return point.place, point.protocol, point.family, point.batch, given
 
 
@@ -151,15 +165,21 @@ def answers(plan_points: Sequence[Point], question: Point) -> tuple[Point, ...]:
         question: what is asked.
 
     Returns:
-        One point, two (a smaller and a larger one), or none.
+        One point, two (a smaller and a larger one, sent with the same options), or
+        none. Those with the options of the question come before others.
 
     """
-    size = question.io_size_bytes
-    found = {
-        point.io_size_bytes: point
-        for point in plan_points
-        if alike(point, question) and set(ARMS) & set(point.modes)
-    }
+    there: dict[Any, list[Point]] = {question.given: []}
+    for point in plan_points:
+        if alike(point, question) and set(ARMS) & set(point.modes):
+            there.setdefault(point.given, []).append(point)
+    nearest = (_nearest(points, question.io_size_bytes) for points in there.values())
+    return next(filter(None, nearest), ())
+
+
+def _nearest(points: Sequence[Point], size: int) -> tuple[Point, ...]:
+    """Return the point of a size, or its two near neighbours, if there are any."""
+    found = {point.io_size_bytes: point for point in points}
     if size in found:
         return (found[size],)
     below = max((one for one in found if size / NEAR <= one < size), default=0)
@@ -223,7 +243,7 @@ def of(run: Run, question: Point, *, today: Mapping[str, Any] | None = None) -> 
     names = [point.name for point in points]
     rows = _rows(run, summary[summary["point"].isin(names)])
     answer, modes = _answer(rows)
-    sizes = _from_size(run, question)
+    sizes = _from_size(run, points[0])
     return Advice(
         point=question,
         answer=answer,
@@ -238,12 +258,15 @@ def of(run: Run, question: Point, *, today: Mapping[str, Any] | None = None) -> 
                 summary,
                 replace(question, modes=(BASELINE, *ARMS)),
                 answer=(answer, modes),
+                rows=rows,
+                sizes=sizes,
                 today=today or run.host,
             )
         ),
         run=run.id,
         kernel=str(lookup(run.host, "kernel", "release") or "unknown"),
-        caveats=tuple(_caveats(run, rows)),
+        congestion=str(dict(points[0].given).get(CONGESTION, "")),
+        caveats=tuple(dict.fromkeys(_caveats(run, rows))),
     )
 
 
@@ -258,20 +281,15 @@ def _rows(run: Run, summary: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): row[name] for name in row} for row in mine]
 
 
-_OF_CPU = ("cpu_percent", "cpu_low", "cpu_high", "sender_share", "bottleneck")
+_OF_CPU = (
+    *("cpu_percent", "cpu_low", "cpu_high", "cpu_floor"),
+    *("sender_share", "bottleneck"),
+)
 
 
 def _finding(row: Mapping[str, Any]) -> str:
     """Return faster, slower, equivalent or neither: by CPU time, if that decides."""
-    if row["busy"]:
-        return str(row["finding"])
-    low, high = row["cpu_low"], row["cpu_high"]
-    if high < 0:
-        return table.FASTER
-    if low > 0:
-        return table.SLOWER
-    near = max(abs(low), abs(high)) < stats.MARGIN_POINTS
-    return table.EQUIVALENT if near else table.NO_DIFFERENCE
+    return str(row["finding"] if row["busy"] else bottleneck.finding(row))
 
 
 def _gain(row: Mapping[str, Any]) -> float:
@@ -281,10 +299,8 @@ def _gain(row: Mapping[str, Any]) -> float:
 
 def _apart(row: Mapping[str, Any]) -> bool:
     """Return whether requests/s and CPU time per request point different ways."""
-    return bool(
-        (row["finding"] == table.FASTER and row["cpu_low"] > 0)
-        or (row["finding"] == table.SLOWER and row["cpu_high"] < 0)
-    )
+    both = {row["finding"], str(bottleneck.finding(row))}
+    return both == {table.FASTER, table.SLOWER}
 
 
 def _unanswered(run: Run, question: Point) -> str:
@@ -328,17 +344,23 @@ def _because(
     rows: Sequence[dict[str, Any]],
     question: Point,
 ) -> str:
-    better, neither = (
-        ("is faster", "is not")
-        if all(row["busy"] for row in rows)
-        else ("takes less of the sender's CPU a request", "does not")
-    )
+    words = {arm: _better(rows, arm) for arm in sorted({row["arm"] for row in rows})}
+    alike = len(set(words.values())) == 1
     if answer == YES:
-        which = [f"{arm} {better} than {BASELINE}" for arm in modes]
-        others = sorted({row["arm"] for row in rows} - set(modes))
-        return "; ".join([*which, *(f"{arm} {neither}" for arm in others)])
-    if answer == NO:
+        which = [f"{arm} {words[arm][0]} than {BASELINE}" for arm in modes]
+        others = [
+            f"{arm} {short if alike else f'{never} than {BASELINE}'}"
+            for arm, (_, short, never) in words.items()
+            if arm not in modes
+        ]
+        return "; ".join([*which, *others])
+    if answer == NO and alike:
+        (better, *_) = next(iter(words.values()))
         return f"no zerocopy mode {better} than {BASELINE}"
+    if answer == NO:
+        return "; ".join(
+            f"{arm} {never} than {BASELINE}" for arm, (*_, never) in words.items()
+        )
     sizes = {row["io_size_bytes"] for row in rows}
     if len(sizes) > 1:
         return (
@@ -346,36 +368,51 @@ def _because(
             f"{' and '.join(str(size) for size in sorted(sizes))} B do not both "
             "decide it"
         )
-    worst = max(row["mde_percent"] for row in rows)
+    nothing = "no difference found that is beyond doubt"
+    if all(row["busy"] for row in rows):
+        worst = max(row["mde_percent"] for row in rows)
+        return (
+            f"{nothing}; a gain of {table.mde_text(worst)} points would have been, "
+            "nine times in ten"
+        )
+    told = "; ".join(
+        f"{row['arm']} {bottleneck.more_text(row) or 'not known'}"
+        for row in rows
+        if not row["busy"]
+    )
+    return f"{nothing}; the sender's CPU a request, over {BASELINE}: {told}"
+
+
+def _better(rows: Sequence[dict[str, Any]], arm: str) -> tuple[str, str, str]:
+    """Return that an arm is better, that it is not, in short and in whole."""
+    busy = {bool(row["busy"]) for row in rows if row["arm"] == arm}
+    if busy == {True}:
+        return "is faster", "is not", "is not faster"
+    less = "less of the sender's CPU a request"
+    if busy == {False}:
+        return f"takes {less}", "does not", f"does not take {less}"
     return (
-        "no difference found that is beyond doubt; a gain of "
-        f"{table.mde_text(worst)} points would have been, nine times in ten"
+        f"is faster, or where the sender waits takes {less},",
+        "does not",
+        f"is not faster, or where the sender waits does not take {less},",
     )
 
 
-def _from_size(run: Run, question: Point) -> list[dict[str, Any]]:
-    """Return the rows of `cost.break_even` for the series that the question is in."""
+def _from_size(run: Run, point: Point) -> list[dict[str, Any]]:
+    """Return the rows of `cost.break_even` for the series that a point is in."""
     found = cost.break_even(run)
     if found.empty:
         return []
     mine = found[
-        (found["path"] == question.place)
-        & (found["protocol"] == str(question.protocol))
-        & (found["family"] == question.family)
-        & (found["batch"] == question.batch)
-        & (found["given"].map(_without_unconnected) == _own(question))
+        (found["path"] == str(point.path))
+        & (found["situation"] == point.situation)
+        & (found["protocol"] == str(point.protocol))
+        & (found["family"] == point.family)
+        & (found["batch"] == point.batch)
+        & (found["given"] == options.spell(point.given))
         & found["arm"].isin(ARMS)
     ]
     return [{str(name): row[name] for name in row} for row in mine.to_dict("records")]
-
-
-def _own(question: Point) -> str:
-    return _without_unconnected(options.spell(question.given))
-
-
-def _without_unconnected(given: str) -> str:
-    kept = [one for one in options.parse(given) if one[0] != UNCONNECTED]
-    return options.spell(kept)
 
 
 def _first(
@@ -385,6 +422,8 @@ def _first(
     question: Point,
     *,
     answer: tuple[str, tuple[str, ...]],
+    rows: Sequence[dict[str, Any]],
+    sizes: Sequence[dict[str, Any]],
     today: Mapping[str, Any],
 ) -> Iterator[Step]:
     """Yield what to change: what copies, then the buffer, the batch, and the size."""
@@ -393,13 +432,40 @@ def _first(
     yield from _registered(run, points, modes)
     yield from _otherwise(summary, points[-1])
     if not modes:
-        yield from _larger(run, question)
+        yield from _larger(sizes, question)
     if said == UNDECIDED:
+        asked = replace(
+            points[0], io_size_bytes=question.io_size_bytes, modes=question.modes
+        )
         yield Step(
-            what="measure longer, on a quieter host (zclab doctor): zclab measure "
-            f"--sizes {question.io_size_bytes} ... --precision 0.3 --budget 120",
+            what="measure longer, on a quieter host (zclab doctor): "
+            + _command(asked, rows),
             why="what was measured does not decide it",
         )
+
+
+def _command(point: Point, rows: Sequence[dict[str, Any]]) -> str:
+    """Return the command that measures a point for longer than some rows took.
+
+    A precision is one of requests/s: where CPU time decides, the blocks are counted.
+    """
+    given = options.spell(point.given)
+    longer = (
+        "--precision 0.3 --budget 120"
+        if all(row["busy"] for row in rows)
+        else f"--blocks {LONGER * max(row['n'] for row in rows)}"
+    )
+    return " ".join(
+        [
+            f"zclab measure --path {point.path} --protocol {point.protocol} "
+            f"--family {point.family} --sizes {point.io_size_bytes} "
+            f"--modes {','.join(point.modes)} --batch {point.batch}",
+            *([f"--options {given}"] if given else []),
+            *([f"--with {point.situation}"] if point.situation else []),
+            *(["--dev $DEV --dst $DST"] if point.path is Path.NIC else []),
+            longer,
+        ]
+    )
 
 
 def _uncopied(
@@ -490,11 +556,11 @@ def _otherwise(summary: pd.DataFrame, point: Point) -> Iterator[Step]:
         )
 
 
-def _larger(run: Run, question: Point) -> Iterator[Step]:
+def _larger(sizes: Sequence[dict[str, Any]], question: Point) -> Iterator[Step]:
     """Yield larger sends, where the run knows from what size on these pay."""
     known = [
         row
-        for row in _from_size(run, question)
+        for row in sizes
         if row["kind"] == cost.BETWEEN and row["bytes_high"] > question.io_size_bytes
     ]
     if known:
@@ -574,7 +640,8 @@ def lines(advice: Advice) -> Iterator[str]:
             yield f"     {step.why}"
     else:
         yield "what to change first: nothing that the rules or this run know of"
-    yield f"evidence: run {advice.run}, Linux {advice.kernel}; 95 % intervals"
+    control = f", congestion={advice.congestion}" if advice.congestion else ""
+    yield f"evidence: run {advice.run}, Linux {advice.kernel}{control}; 95 % intervals"
     for caveat in advice.caveats:
         yield f"  {caveat}"
 
