@@ -100,4 +100,7 @@ def _tell(path: Path) -> None:
     typer.echo(f"{found['name']}: ns per request")
     texts = explained.texts(found)
     echo_columns([tuple(texts.columns), *texts.itertuples(index=False, name=None)])
+    for row in explained.closure(found).itertuples():
+        if row.ratio < 0.9:  # sampling errs by less
+            say(f"warning: {row.arm}: {1 - row.ratio:.0%} of its time is in no bucket")
     typer.echo(path)
