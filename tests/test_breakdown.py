@@ -8,6 +8,7 @@ from matplotlib.text import Text
 
 from tests.live import needs_uring
 from zclab import store
+from zclab.cli.breakdown import _tell
 from zclab.errors import CapabilityError, DataError
 from zclab.explain import breakdown, figures, readable
 from zclab.measure import perf
@@ -94,6 +95,17 @@ def test_stored(tmp_path):
     path.write_text(json.dumps(values))
     with pytest.raises(DataError, match="is not what was sealed"):
         breakdowns.load(path)
+
+
+def test_what_is_in_no_bucket_is_warned_of(tmp_path, capsys):
+    """Buckets that miss a tenth of the time measured or more are no whole picture."""
+    whole, part = made(ifb_xmit=10), made(ifb_xmit=10)
+    part["arms"][0]["ns_per_request"] *= 2
+
+    _tell(breakdowns.write(whole, out=tmp_path / "whole"))
+    assert "warning" not in "".join(capsys.readouterr())
+    _tell(breakdowns.write(part, out=tmp_path / "part"))
+    assert "warning: send: 50% of its time is in no bucket" in capsys.readouterr().err
 
 
 def test_without_perf(monkeypatch):
