@@ -27,7 +27,6 @@ FIXED, PINNED = str(Mode.SEND_ZC_FIXED), str(Mode.SEND_ZC)
 SERIES = 2  # of break-even sizes, named at most
 SETUP = ["path", "situation", "protocol", "family", "batch", "given"]
 FLUSH = "zc + flush"  # v5's column with a notification per request
-DEARER = 1.05  # CPU time over that of send, where no interval of it is known
 
 
 def sentences(run: Run, frame: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
@@ -316,22 +315,25 @@ def _cpu(run: Run, frame: pd.DataFrame) -> dict[int, tuple[bool, str]]:
         The row's index: whether it takes more than send does, and the figures.
 
     """
-    limits = bottleneck.limits(run).set_index(["point", "arm"])
     base = frame[frame["arm"] == BASELINE].set_index("point")["cpu_ns_per_request"]
+    # Not `limits`: it leaves out the points where nothing but the sender can be one.
+    counted = bottleneck._counted(run)
+    known = {
+        (row["point"], row["arm"]): row
+        for point in run.plan.points
+        for row in bottleneck._rows(point, counted, {})
+    }
     found = {}
     for row in frame[~frame["arm"].isin([BASELINE, CONTROL])].itertuples():
-        ours, plain = row.cpu_ns_per_request, base.get(row.point, math.nan)
-        if not (ours > 0 and plain > 0):
-            continue
-        low, high = ours / plain / DEARER, ours / plain * DEARER
-        more = f"{table.signed((ours / plain - 1) * 100, 0)}%"
-        if (row.point, row.arm) in limits.index:
-            known = limits.loc[(row.point, row.arm)]
-            low, high = (1 + known[name] / 100 for name in ("cpu_low", "cpu_high"))
-            more = bottleneck.more_text(known)
-        if low > 1 or high < 1:
-            text = f"{ours:.0f} ns a request, send {plain:.0f} ({more})"
-            found[row.Index] = (low > 1, text)
+        more = known.get((row.point, row.arm))
+        verdict = bottleneck.finding(more) if more else None
+        if more and verdict in (table.FASTER, table.SLOWER):
+            ours, plain = row.cpu_ns_per_request, base[row.point]
+            text = f"{ours:.0f} ns a request, send {plain:.0f}"
+            found[row.Index] = (
+                verdict == table.SLOWER,
+                f"{text} ({bottleneck.more_text(more)})",
+            )
     return found
 
 
