@@ -22,7 +22,7 @@ whether or not anybody waits for it.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,16 @@ def answered(point: Point) -> bool:
 
 
 def limits(run: Run) -> pd.DataFrame:
-    """Return one row per arm of each point that something receives or a card sends.
+    """Return the rows of `shares` of points that something receives or a card sends.
+
+    Elsewhere nothing but the sender can be the limit. Empty where the run has no such
+    point.
+    """
+    return _of(run, [point for point in run.plan.points if covered(point)])
+
+
+def shares(run: Run) -> pd.DataFrame:
+    """Return one row per arm of each point: who was how busy, and at what CPU time.
 
     Columns: point, path (its place), protocol, family, io_size_bytes, batch, given
     (options of the point), arm, n (blocks), bottleneck; sender_share, receiver_share,
@@ -73,10 +82,11 @@ def limits(run: Run) -> pd.DataFrame:
     cpu_low, cpu_high (what the arm takes more than `send` of that, in percent, with
     the 95 % interval; NaN for `send` itself); cpu_floor (by how much the control does,
     in percent, at most: see `finding`).
-
-    Empty where the run has no such point.
     """
-    points = [point for point in run.plan.points if covered(point)]
+    return _of(run, run.plan.points)
+
+
+def _of(run: Run, points: Sequence[Point]) -> pd.DataFrame:
     there = run.samples["point"].isin([point.name for point in points])
     samples = _counted(run)[there]
     rows = [
@@ -131,8 +141,8 @@ def _rows(
         if found["bytes"].sum() == 0:
             continue
         sums = found.sum(numeric_only=True, min_count=1).to_dict()
-        shares = _shares(point, arm, sums, facts)
-        shares["waited"] = found["waited"].mean() if answered(point) else math.nan
+        busy = _shares(point, arm, sums, facts)
+        busy["waited"] = found["waited"].mean() if answered(point) else math.nan
         interval = None if arm == BASELINE else _more(found, base)
         yield {
             **point.factors,
@@ -140,8 +150,8 @@ def _rows(
             "given": opts.spell(point.given),
             "arm": arm,
             "n": len(found),
-            "bottleneck": named(**shares),
-            **{f"{name}_share": share for name, share in shares.items()},
+            "bottleneck": named(**busy),
+            **{f"{name}_share": share for name, share in busy.items()},
             "mbit_per_s": _wire_bits(point, arm, sums, facts)
             / sums["elapsed_ns"]
             * 1e3,
@@ -160,7 +170,7 @@ def finding(row: Mapping[str, Any]) -> stats.Verdict:
     baseline, which it is equal to: one within the control's interval is none.
 
     Args:
-        row: of `limits`.
+        row: of `shares` or `limits`.
 
     """
     less = stats.Interval(

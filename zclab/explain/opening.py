@@ -316,12 +316,9 @@ def _cpu(run: Run, frame: pd.DataFrame) -> dict[int, tuple[bool, str]]:
 
     """
     base = frame[frame["arm"] == BASELINE].set_index("point")["cpu_ns_per_request"]
-    # Not `limits`: it leaves out the points where nothing but the sender can be one.
-    counted = bottleneck._counted(run)
     known = {
         (row["point"], row["arm"]): row
-        for point in run.plan.points
-        for row in bottleneck._rows(point, counted, {})
+        for row in bottleneck.shares(run).to_dict("records")
     }
     found = {}
     for row in frame[~frame["arm"].isin([BASELINE, CONTROL])].itertuples():
