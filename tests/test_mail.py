@@ -72,9 +72,7 @@ def test_the_summary_is_wins_losses_and_copies(text: str) -> None:
         r"Slower than send: veth in 3 of 3, up to -29%; lo in 6 of 6, up to -1\d%",
         loses,
     )
-    assert copied == (
-        "Zerocopy at all (copied): sink yes (0%), veth no (100%), lo no (100%)"
-    )
+    assert copied == ("Copied: sink 0%, veth 100%, lo 100%")
 
 
 def test_losses_are_stated(text: str) -> None:
@@ -219,7 +217,7 @@ def test_what_is_not_shown_is_said(text: str) -> None:
     """The NIC with the command that would, the older tables, and a sink's limits."""
     missing = " ".join(" ".join(paragraph(text, mail.NOT_SHOWN)).split())
 
-    for words in ("v5, NIC: ", "--path nic --dev DEV", "RFC v2", "upper bound"):
+    for words in ("v5, NIC: ", "--path nic --dev DEV", "RFC v2", "on top of every request"):
         assert words in missing
     assert "Latency" in missing
     assert "not in this run" not in missing
@@ -233,7 +231,7 @@ def test_absent_paths_are_said(tmp_path: Folder) -> None:
 
     assert "The paths sink, lo: not in this run." in missing
     assert "--path sink --protocol udp --family 4 --sizes 8000,4000,1200" in missing
-    assert "upper bound" not in missing
+    assert "on top of every request" not in missing
     assert mail.lint(text) == []
 
 
@@ -406,7 +404,7 @@ def without(start: str) -> Callable[[str], str]:
     ("edit", "problem"),
     [
         (without("Subject"), "not a subject"),
-        (without("Zerocopy at all"), "summary is not three sentences"),
+        (without("Copied: "), "summary is not three sentences"),
         (without(mail.SYSTEM), "no 'System:' block"),
         (without(mail.NOT_SHOWN), "no 'Not shown:'"),
         (without(mail.REPRODUCE), "no 'To reproduce:'"),
@@ -542,7 +540,7 @@ def test_the_rung_of_the_sink_and_what_it_leaves_out_are_told(
     text = " ".join(mail.render(samples.make(tmp_path, host=host), REPORT).split())
 
     assert says in text
-    assert "the sink leaves out a wire, and all that a receiver does, so its" in text
+    assert "the sink leaves out a wire, and all that a receiver does. That comes" in text
 
 
 def test_a_situation_is_in_the_label_and_in_the_command(tmp_path: Folder) -> None:

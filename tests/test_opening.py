@@ -259,7 +259,7 @@ def test_february_has_both_verdicts_and_what_they_rest_on(quick):
 
     assert tally != "3 reproduced"
     ns = f"{tally} in ns saved (if its MB are MiB and it counted 1.2 s as 1 s)"
-    assert f"3 reproduced in percent, {ns}; ZC" in said
+    assert f" then; 3 reproduced in percent, {ns}" in said
 
 
 def test_the_percent_of_february_rest_on_no_unit():
@@ -297,9 +297,6 @@ def test_costs_are_measured_not_fitted(tmp_path):
         low, high = row["ns_low"], row["ns_high"]
         assert f"{row['ns_per_request']:.0f} [{low:.0f}, {high:.0f}] ns at" in said
     assert "here, 475 and 769 ns then" in said
-    assert re.search(
-        r"at 600 B the notification and its bookkeeping cost \d+ \[\d+, \d+\] ns", said
-    )
 
 
 @pytest.mark.parametrize(
@@ -349,8 +346,7 @@ def test_a_gain_that_costs_cpu_is_not_recommended(tmp_path):
 
     assert "send from a registered buffer" not in said
     assert "a registered buffer gains requests/s, but for more CPU: on sink" in said
-    assert re.search(r"only for more of the sender's CPU: \d+ ns a request, send", said)
-    assert "(+40% [+40, +40])" in said
+    assert "only for more of the sender's CPU: +40% [+40, +40] a request" in said
     assert "registering saves" not in said
 
 
@@ -371,9 +367,7 @@ def test_a_loss_that_saves_cpu_is_told_as_one(tmp_path):
     run = charged(on_the_sink(tmp_path, {4000: -10.0, 8000: -25.0}), 0.6)
     said = said_of(run)[-1]
 
-    assert re.search(
-        r"though for less of the sender's CPU: .*\(-40% \[-40, -40\]", said
-    )
+    assert "though for less of the sender's CPU: -40% [-40, -40] a request" in said
     assert "send plainly" not in said
 
 
@@ -396,7 +390,7 @@ def test_the_interval_of_the_cpu_time_decides_where_there_is_one(tmp_path):
     ].iloc[0]
 
     assert math.isfinite(row["cpu_low"])
-    assert f"({bottleneck.more_text(row)})" in said_of(run)[-1]
+    assert f"CPU: {bottleneck.more_text(row)} a request" in said_of(run)[-1]
 
 
 def test_a_small_difference_in_cpu_is_told_by_its_interval(tmp_path):
@@ -410,7 +404,7 @@ def test_a_small_difference_in_cpu_is_told_by_its_interval(tmp_path):
     frame["cpu_sys_ns"] = frame["cpu_sys_ns"].where(~fixed, bent)
 
     assert "only for more of the sender's CPU" in said
-    assert "(+3% [+3, +3])" in said
+    assert "CPU: +3% [+3, +3] a request" in said
     assert "CPU" not in said_of(replace(run, samples=frame))[-1]
 
 

@@ -440,8 +440,8 @@ def sizes(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
 
     Columns: name, says, said (bytes, as text), path, protocol, family, batch, arm,
     basis, pays_from (ours in words, with the interval), copied_share, verdict, reason,
-    source. One row per series of the run that a claim fits, one without where none
-    does; see `verdict_on_size`.
+    source, unstated (by claims of any protocol). One row per series of the run that a
+    claim fits, one without where none does; see `verdict_on_size`.
     """
     found = cost.series(run)
     by_point = table.pairs(run)
@@ -566,6 +566,7 @@ def _size_row(claim: Mapping[Any, Any], found: _Crossed | None) -> dict[str, Any
     return {
         "name": claim["name"],
         "says": claim["says"],
+        "unstated": claim["unstated"] if claim["protocol"] == "any" else "",
         "said": f"{high} B" if low == high else f"{low} to {high} B",
         **{
             name: str(label.get(name, ""))
@@ -584,11 +585,18 @@ def _size_row(claim: Mapping[Any, Any], found: _Crossed | None) -> dict[str, Any
 def size_words(sized: pd.DataFrame) -> list[str]:
     """Return rows of `sizes` that were compared, a sentence each."""
     return [
-        f"{row['said']} ({row['says']}): {row['verdict']}, {row['arm']} against "
+        f"{row['said']} ({_says(row)}): {row['verdict']}, {row['arm']} against "
         f"{row['basis']} on {row['path']}, {row['protocol'].upper()}/IPv"
         f"{row['family']}, batch {row['batch']}: {row['pays_from']}. {row['reason']}"
         for row in sized.to_dict("records")
     ]
+
+
+def _says(row: Mapping[Any, Any]) -> str:
+    """Return a claim with what it leaves open, where that is even the protocol."""
+    if not row["unstated"]:
+        return str(row["says"])
+    return f"{row['says']}; not stated: {row['unstated'].replace('; ', ', ')}"
 
 
 def _judge_size(claim: Mapping[Any, Any], found: _Crossed | None) -> tuple[str, str]:

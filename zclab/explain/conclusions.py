@@ -369,9 +369,8 @@ def _why(frame: pd.DataFrame, seen: Sequence[Mapping[str, Any]]) -> Iterator[str
         yield (
             f"Why: {facts}. That is the cause that the patches' author named in the "
             f"thread ({ANSWER}): on the way to a local socket skb_orphan_frags_rx() "
-            "copies after all, late, into pages that it allocates first; holding the "
-            "sender's was for nothing, and a notification is due all the same. The "
-            f"notifications confirm the copy. {_parts(veth, seen)}"
+            "allocates pages and copies into them, and the notification is due all the "
+            f"same. The notifications confirm the copy. {_parts(veth, seen)}"
         )
     else:
         yield f"The copied shares do not explain the difference: {facts}."

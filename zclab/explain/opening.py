@@ -117,15 +117,15 @@ def _february(frame: pd.DataFrame, compared: pd.DataFrame) -> str:
             f"The February 2025 case is not in this run; this measures it: {command}."
         )
     parts = [
-        f"{row['column']} {v5.ratio_text(row)} of plain send here, "
-        f"{row['published_ratio']:.3f} then"
+        f"{row['column']} {v5.ratio_text(row)} here, {row['published_ratio']:.3f} then"
         for _, row in here.iterrows()
     ]
     return (
         f"The February 2025 selftest (veth, {here['io_size_bytes'].iloc[0]} B, "
-        f"n={table.range_text(here['n'])}): {_both(here, _february_ns())}; "
-        f"{'; '.join(parts)}; "
-        f"{table.shares_text(here['copied_share'])} copied{_without_receiver(frame)}."
+        f"n={table.range_text(here['n'])}, "
+        f"{table.shares_text(here['copied_share'])} copied), ratio to plain send: "
+        f"{'; '.join(parts)}; {_both(here, _february_ns())}"
+        f"{_without_receiver(frame)}."
     )
 
 
@@ -188,7 +188,7 @@ def _dummy(frame: pd.DataFrame, compared: pd.DataFrame) -> str:
     ]
     parts += [_both(here), *_costs(frame, here)]
     count = table.range_text(here["n"])
-    return f"v5's dummy rows (n={count}): {unlike}: {'; '.join(parts)}."
+    return f"v5's dummy rows (n={count}): {unlike}; {'; '.join(parts)}."
 
 
 def _without_notification(rows: pd.DataFrame) -> str:
@@ -205,12 +205,12 @@ def _without_notification(rows: pd.DataFrame) -> str:
         f"its zc ({table.percent_text(most['published_percent'])} at {size} B) had no "
         "notification, which mainline always posts, so only its "
         f"{FLUSH} ({table.percent_text(flush['published_percent'])}) has a "
-        "counterpart"
+        "counterpart here"
     )
 
 
 def _costs(frame: pd.DataFrame, here: pd.DataFrame) -> Iterator[str]:
-    """Yield what a notification and a copy cost here, as measured at two sizes.
+    """Yield what a plain send costs, then and here, as measured at two sizes.
 
     Args:
         frame: what `table.summary` returned.
@@ -218,12 +218,6 @@ def _costs(frame: pd.DataFrame, here: pd.DataFrame) -> Iterator[str]:
 
     """
     large, small = here.iloc[0], here.iloc[-1]
-    if small["saved_high"] < 0 and math.isfinite(small["saved_low"]):
-        yield (
-            f"at {small['io_size_bytes']} B the notification and its bookkeeping cost "
-            f"{-small['saved_ns']:.0f} [{-small['saved_high']:.0f}, "
-            f"{-small['saved_low']:.0f}] ns more here than the copy that they save"
-        )
     plain = frame[frame["arm"] == BASELINE].set_index("point")
     ours = [plain.loc[row["point"]] for row in (small, large)]
     if len(here) < 2 or not all(math.isfinite(row["ns_high"]) for row in ours):
@@ -312,10 +306,9 @@ def _cpu(run: Run, frame: pd.DataFrame) -> dict[int, tuple[bool, str]]:
     its CPU time, and a loss may save it.
 
     Returns:
-        The row's index: whether it takes more than send does, and the figures.
+        The row's index: whether it takes more than send does, and how much.
 
     """
-    base = frame[frame["arm"] == BASELINE].set_index("point")["cpu_ns_per_request"]
     known = {
         (row["point"], row["arm"]): row
         for row in bottleneck.shares(run).to_dict("records")
@@ -325,11 +318,9 @@ def _cpu(run: Run, frame: pd.DataFrame) -> dict[int, tuple[bool, str]]:
         more = known.get((row.point, row.arm))
         verdict = bottleneck.finding(more) if more else None
         if more and verdict in (table.FASTER, table.SLOWER):
-            ours, plain = row.cpu_ns_per_request, base[row.point]
-            text = f"{ours:.0f} ns a request, send {plain:.0f}"
             found[row.Index] = (
                 verdict == table.SLOWER,
-                f"{text} ({bottleneck.more_text(more)})",
+                f"{bottleneck.more_text(more)} a request",
             )
     return found
 
