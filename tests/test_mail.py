@@ -217,7 +217,8 @@ def test_what_is_not_shown_is_said(text: str) -> None:
     """The NIC with the command that would, the older tables, and a sink's limits."""
     missing = " ".join(" ".join(paragraph(text, mail.NOT_SHOWN)).split())
 
-    for words in ("v5, NIC: ", "--path nic --dev DEV", "RFC v2", "on top of every request"):
+    above = "on top of every request"
+    for words in ("v5, NIC: ", "--path nic --dev DEV", "RFC v2", above):
         assert words in missing
     assert "Latency" in missing
     assert "not in this run" not in missing
@@ -540,7 +541,7 @@ def test_the_rung_of_the_sink_and_what_it_leaves_out_are_told(
     text = " ".join(mail.render(samples.make(tmp_path, host=host), REPORT).split())
 
     assert says in text
-    assert "the sink leaves out a wire, and all that a receiver does. That comes" in text
+    assert "the sink leaves out a wire, and all that a receiver does. That" in text
 
 
 def test_a_situation_is_in_the_label_and_in_the_command(tmp_path: Folder) -> None:
