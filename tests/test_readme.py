@@ -88,11 +88,14 @@ def test_advice_is_what_the_command_prints():
 
 
 def test_the_congestion_control_is_the_run_s():
-    """What the README says of pacing is of the control that the run's host had."""
+    """What the README says of pacing is of the controls that the run had."""
     host = store.load(store.find(REPORT)).host
-    name = lookup(host, "sysctl", "net.ipv4.tcp_congestion_control")
+    default = lookup(host, "sysctl", "net.ipv4.tcp_congestion_control")
+    ((asked, had),) = lookup(host, "paths", "lo", "congestion_control").items()
 
-    assert f"congestion control was {name} in that run" in README
+    assert asked == had
+    assert f"`lo` rows are of `congestion={had}`" in README
+    assert f"this host's default is {default}" in " ".join(README.split())
 
 
 def test_its_report_verifies():
