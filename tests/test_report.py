@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import samples
+from zclab import options as opts
 from zclab import store
 from zclab.errors import DataError, InputError, ZclabError
 from zclab.explain import (
@@ -364,6 +365,30 @@ def test_find_nothing(tmp_path):
         archive.find("latest", tmp_path)
     with pytest.raises(InputError, match="does not exist"):
         archive.find("20260101T000000Z-x-quick")
+
+
+def test_the_ladder_comes_before_all_that_was_measured(built):
+    """Opening, claims and the ladder first; who wants every number reads on."""
+    html = (built / "index.html").read_text(encoding="utf-8")
+    places = [
+        html.index(f'id="{name}"') for name in ("opening", "claims", "why", "paths")
+    ]
+
+    assert places == sorted(places)
+    order = re.findall(r'<a href="#([a-z]+)">', html.partition("</nav>")[0])
+    assert order == sorted(order, key=lambda name: html.index(f'id="{name}"'))
+
+
+def test_points_that_differ_in_options_have_headings_of_their_own(tmp_path):
+    """Or rows of one size would stand beside each other with nothing to tell them."""
+    plain = samples.points(tcp=False)[1]
+    points = (plain, replace(plain, given=opts.parse("drain=each")))
+    summary = table.summary(samples.make(tmp_path, plan_points=points, planned=12))
+
+    titles = [title for title, _ in page._groups(summary, "sink")]
+
+    assert titles == ["UDP/IPv4, batch 8", "UDP/IPv4, batch 8, drain=each"]
+    assert all("options" not in rows[0] for _, rows in page._groups(summary, "sink"))
 
 
 @pytest.fixture

@@ -605,7 +605,8 @@ def compact(frame: pd.DataFrame, path: str) -> pd.DataFrame:
     """Return the table of one path as people read it: strings, units in the header.
 
     Empty when the run has no sample of that path. `delivered` is there only where
-    something receives or acknowledges, `flagged` only where `copied` is by witness.
+    something receives or acknowledges, `flagged` only where `copied` is by witness, and
+    `options` (those that all arms of a point share) only where a point has some.
 
     Args:
         frame: what `summary` returned.
@@ -618,6 +619,7 @@ def compact(frame: pd.DataFrame, path: str) -> pd.DataFrame:
             "protocol": [f"{r.protocol.upper()}/IPv{r.family}" for r in _rows(frame)],
             "IO size [B]": [str(r.io_size_bytes) for r in _rows(frame)],
             "batch": [str(r.batch) for r in _rows(frame)],
+            "options": [r.given for r in _rows(frame)],
             "arm": [r.arm for r in _rows(frame)],
             "requests/s": [f"{r.requests_per_s:,.0f}" for r in _rows(frame)],
             "ns/request": [f"{r.ns_per_request:.0f}" for r in _rows(frame)],
@@ -643,6 +645,7 @@ def compact(frame: pd.DataFrame, path: str) -> pd.DataFrame:
         }
     )
     empty = {
+        "options": (frame["given"] == "").all(),
         "delivered": frame["delivered_share"].isna().all(),
         "flagged": (frame["witnesses"] == 0).all(),
     }

@@ -273,11 +273,12 @@ def _headline(compared: pd.DataFrame) -> str:
 def _groups(
     summary: pd.DataFrame, path: str
 ) -> Iterator[tuple[str, list[dict[Any, Any]]]]:
-    """Yield the rows of a path by protocol, family and batch, with these in words."""
+    """Yield the rows of a path by what their points share, with that in words."""
     frame = table.compact(summary, path)
-    for (protocol, batch), mine in frame.groupby(["protocol", "batch"], sort=False):
-        rows = mine.drop(columns=["protocol", "batch"]).to_dict("records")
-        yield f"{protocol}, batch {batch}", rows
+    shared = [name for name in ("protocol", "batch", "options") if name in frame]
+    for (protocol, batch, *options), mine in frame.groupby(shared, sort=False):
+        title = ", ".join(filter(None, (protocol, f"batch {batch}", *options)))
+        yield title, mine.drop(columns=shared).to_dict("records")
 
 
 def _warnings(summary: pd.DataFrame, path: str) -> list[str]:
