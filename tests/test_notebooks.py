@@ -25,7 +25,15 @@ from zclab.errors import (
 )
 from zclab.publish import notebooks
 
-NAMES = ("00-host", "10-measure", "20-v5-tables", "30-why", "40-cost", "50-synthetic")
+NAMES = (
+    "00-host",
+    "10-measure",
+    "20-v5-tables",
+    "30-why",
+    "40-cost",
+    "50-synthetic",
+    "60-replication",
+)
 TAKING = {"10-measure", "50-synthetic"}  # a run: of a kernel, or of a model
 each_notebook = pytest.mark.parametrize("name", NAMES)
 

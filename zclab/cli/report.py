@@ -1,9 +1,10 @@
-"""Commands about evidence: report, mail, verify, dictionary."""
+"""Commands about evidence: report, compare, mail, verify, dictionary."""
 
 import re
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +14,8 @@ from zclab.cli.app import Budget, PlanFile, Precision, Profile, Seed, app
 from zclab.cli.measure import kept, plan_of, positive, typed_of
 from zclab.cli.terminal import Shown, bar, say
 from zclab.errors import DataError, InputError
+
+REPLICATION = "60-replication"
 
 
 @app.command(epilog="Example: zclab report --profile quick")
@@ -120,6 +123,52 @@ class _Heard:
     def hear(self, text: str) -> None:
         for done, total, left in self._LINE.findall(text):
             self._show(Shown(int(done), int(total), float(left or 0)))
+
+
+@app.command(epilog="Example: zclab compare RUN RUN --html both.html")
+def compare(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Run ids or folders, two or more; without any, the newest run and all "
+            "that share a point with it.",
+            metavar="[RUN]...",
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write notebooks/60-replication as a page too, with its figure.",
+            metavar="FILE",
+        ),
+    ] = None,
+) -> None:
+    """Hold runs of several hosts, kernels or days beside each other.
+
+    What differs between the hosts, whether the runs judge the published tables alike,
+    and each gain that two of them measured at the same point. Nothing is pooled. The
+    text is fit for a mail.
+    """
+    from zclab import store
+    from zclab.explain import replication
+    from zclab.publish import replication as beside
+
+    found = replication.read(",".join(runs or []))
+    typer.echo(beside.render(found), nl=False)
+    if html is None:
+        return
+    say(f"Running {REPLICATION} for {html} ...")
+    from zclab.publish import notebooks, page  # slow to import: it brings Jupyter
+
+    names = ",".join(store.name_of(run.folder) for run in found)
+    with TemporaryDirectory() as folder:
+        output = Path(folder) / f"{REPLICATION}.ipynb"
+        done = notebooks.execute(REPLICATION, {"runs": names}, output)
+        text = page.notebook(done.path)
+    try:
+        html.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot write {html}: {error.strerror}") from None
 
 
 @app.command(epilog="Example: zclab mail latest > mail.txt")

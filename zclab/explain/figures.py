@@ -23,7 +23,7 @@ from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 from zclab import options as opts
 from zclab import stats
 from zclab.explain import breakdown as breakdowns
-from zclab.explain import conclusions, cost, ladder, rung, table
+from zclab.explain import conclusions, cost, ladder, replication, rung, table
 from zclab.params import BASELINE, CONTROL, Mode
 from zclab.store import Run
 
@@ -802,3 +802,79 @@ def _rungs(axes: Axes, frame: pd.DataFrame) -> None:
     axes.set_yticks(range(len(order)), [words[name] for name in order])
     axes.tick_params(axis="y", labelsize="small")
     axes.grid(visible=True, axis="x")
+
+
+def forest(runs: Sequence[Run]) -> Figure:
+    """Return the gains of several runs beside each other, one axes per place.
+
+    A line is one arm at one size; on it each run has its median and 95 % interval.
+    """
+    frame = replication.gains(runs)
+    frame = frame.assign(where=frame.apply(table.where, axis=1))
+    groups = list(dict.fromkeys(frame["where"]))
+    columns = min(3, len(groups))
+    lines = [
+        frame[frame["where"] == name].groupby(["point", "arm"]).ngroups
+        for name in groups
+    ]
+    heights = [
+        1.1 + 0.3 * max(lines[at : at + columns])
+        for at in range(0, len(groups), columns)
+    ]
+    figure, grid = plt.subplots(
+        len(heights),
+        columns,
+        figsize=(1 + 4.6 * columns, sum(heights)),
+        height_ratios=heights,
+        layout="constrained",
+        squeeze=False,
+    )
+    letters = list(replication.labels(runs))
+    colours = dict(
+        zip(letters, sns.color_palette("colorblind", len(letters)), strict=True)
+    )
+    for axes, name in zip(grid.flat, groups, strict=False):
+        _forest(axes, frame[frame["where"] == name], letters, colours)
+        axes.set(title=name, xlabel="gain over send [%]")
+    for axes in list(grid.flat)[len(groups) :]:
+        axes.axis("off")
+    handles = [
+        Line2D([], [], color=colours[letter], marker="o", linestyle="none")
+        for letter in letters
+    ]
+    names = [f"{letter}  {run}" for letter, run in replication.labels(runs).items()]
+    figure.legend(
+        handles, names, loc="lower left", bbox_to_anchor=(0.0, 1.0), frameon=False
+    )
+    n = table.range_text(frame["n"])
+    return _done(figure, f"Median and its 95 % interval over n={n} blocks a run.")
+
+
+_FAR = 50.0  # percent: beyond it the axis is logarithmic
+_GAIN_TICKS = (-90, -50, -25, 0, 25, 50, 100, 200, 400, 1000, 10_000)
+
+
+def _forest(
+    axes: Axes, frame: pd.DataFrame, letters: Sequence[str], colours: Mapping[str, Any]
+) -> None:
+    lines = list(dict.fromkeys(zip(frame["io_size_bytes"], frame["arm"], strict=True)))
+    step = 0.6 / len(letters)
+    for row in frame.to_dict("records"):
+        side = (letters.index(row["run"]) - (len(letters) - 1) / 2) * step
+        place = lines.index((row["io_size_bytes"], row["arm"])) + side
+        colour = colours[row["run"]]
+        low, high = row["gain_low"], row["gain_high"]
+        if math.isfinite(low) and math.isfinite(high):
+            axes.plot([low, high], [place, place], color=colour, linewidth=1.5)
+        axes.plot(row["gain_percent"], place, "o", color=colour, markersize=4.5)
+    axes.axvline(0, color="black", linewidth=0.8, zorder=1)
+    if frame["gain_percent"].abs().max() > _FAR:
+        axes.set_xscale("symlog", linthresh=_FAR)
+        axes.xaxis.set_major_locator(FixedLocator(_GAIN_TICKS))
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter("{x:+.0f}")
+    axes.set_yticks(range(len(lines)), [f"{arm}, {size} B" for size, arm in lines])
+    axes.set_ylim(len(lines) - 0.5, -0.5)  # the first one on top
+    axes.tick_params(axis="y", labelsize="small")
+    axes.grid(visible=True, axis="x")
+    axes.grid(visible=False, axis="y")

@@ -19,8 +19,10 @@ from zclab.explain import (
     ladder,
     prediction,
     published,
+    replication,
     table,
 )
+from zclab.explain.facts import lookup
 from zclab.params import CONTROL, Point
 from zclab.store import Run
 
@@ -582,3 +584,79 @@ def _answered(point: Point, arm: str, mine: pd.DataFrame) -> dict[str, str]:
         if math.isfinite(received_ns)
         else "-",
     }
+
+
+def lettered(runs: Sequence[Run]) -> pd.DataFrame:
+    """Return which letter stands for which run, and on what it was taken."""
+    return pd.DataFrame(
+        {
+            "run": list(replication.labels(runs)),
+            "id": [run.id for run in runs],
+            "kernel": [str(lookup(run.host, "kernel", "release")) for run in runs],
+            "CPU": [str(lookup(run.host, "cpu", "model")) for run in runs],
+            "plan": [run.plan.profile for run in runs],
+            "state": ["complete" if run.complete else "PARTIAL" for run in runs],
+        }
+    )
+
+
+def agreement(gains: pd.DataFrame) -> pd.DataFrame:
+    """Return how far apart the runs are, one row per comparison.
+
+    Args:
+        gains: what `replication.gains` returned.
+
+    """
+    found = replication.agreement(gains)
+    return pd.DataFrame(
+        {
+            "point": found["point"].to_list(),
+            "mode": found["arm"].to_list(),
+            "runs": found["runs"].to_list(),
+            "agreement": found["agreement"].to_list(),
+            "apart [95 %]": [
+                replication.apart_text(row) for row in found.to_dict("records")
+            ],
+        }
+    )
+
+
+def judged(runs: Sequence[Run]) -> pd.DataFrame:
+    """Return the published rows that some run can judge, with each run's verdict."""
+    found = replication.verdicts(runs)
+    if found.empty:
+        return found
+    table_names = [published.twin(str(name)).title for name in found["table"]]
+    columns = {
+        "table": table_names,
+        "row": [f"{row.io_size_bytes} B {row.column}" for row in found.itertuples()],
+        "published": [
+            table.percent_text(percent)
+            for percent in found["published_percent"].round(1)
+        ],
+    }
+    for letter in replication.labels(runs):
+        columns[f"{letter} [95 %]"] = found[f"gain {letter}"].to_list()
+        columns[f"verdict {letter}"] = found[f"verdict {letter}"].to_list()
+    return pd.DataFrame(columns)
+
+
+def travelled(gains: pd.DataFrame) -> pd.DataFrame:
+    """Return percents and ns saved beside each other, one row per comparison and run.
+
+    Args:
+        gains: what `replication.gains` returned.
+
+    """
+    return pd.DataFrame(
+        {
+            "point": gains["point"].to_list(),
+            "mode": gains["arm"].to_list(),
+            "run": gains["run"].to_list(),
+            "send [ns]": [f"{ns:.0f}" for ns in gains["baseline_ns"]],
+            "gain over send [95 %]": _each(gains, table.gain_text),
+            "saved ns [95 %]": _each(gains, table.saved_text),
+            "copied": [table.share_text(share) for share in gains["copied_share"]],
+            "n": gains["n"].astype(str).to_list(),
+        }
+    )

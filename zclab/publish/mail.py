@@ -39,10 +39,10 @@ from zclab.explain import (
 from zclab.explain.facts import lookup
 from zclab.params import BASELINE, CONTROL, TABLE_MODES, Mode, Plan
 from zclab.params import Path as PacketPath
+from zclab.publish.plaintext import COLUMNS, ascii_only, bullets, wrap
 from zclab.situation import ANSWERED
 from zclab.store import Run
 
-COLUMNS = 72
 SYSTEM_LINES = 10
 
 # It answers the thread of both mails, as a reply to the last one in the archive.
@@ -74,12 +74,12 @@ def render(run: Run, report_id: str) -> str:
     sections = [
         HEADERS,
         *_partial(run),
-        [line for text in summary(frame) for line in _wrap(text, "", "  ")],
-        _bullets(opening.sentences(run, frame, compared)),
+        [line for text in summary(frame) for line in wrap(text, "", "  ")],
+        bullets(opening.sentences(run, frame, compared)),
         _words(run, frame),
         _rule(),
         *_claims(run, frame, compared, told),
-        _bullets(
+        bullets(
             [
                 *conclusions.causes(frame, compared),
                 *conclusions.equivalents(frame),
@@ -92,10 +92,10 @@ def render(run: Run, report_id: str) -> str:
         *_ladder(run, frame),
         *_limits(run),
         *_warnings(run, frame),
-        [NOT_SHOWN, *_bullets(_not_shown(run, frame, compared))],
+        [NOT_SHOWN, *bullets(_not_shown(run, frame, compared))],
         _reproduce(run, report_id),
     ]
-    texts = [_ascii("\n".join(lines)) for lines in sections if lines]
+    texts = [ascii_only("\n".join(lines)) for lines in sections if lines]
     return "\n\n".join(texts) + "\n"
 
 
@@ -112,35 +112,9 @@ def no_mail(report_id: str) -> str:
     )
 
 
-def _ascii(text: str) -> str:
-    """Return text with what is not ASCII (a CPU's (R) sign, say) as a question mark."""
-    return text.encode("ascii", "replace").decode()
-
-
-# What a line break must not part: an interval, a number and its unit, equations.
-_TOGETHER = re.compile(r"\[[^]]*\]|\d B\b|\S+ [+&=] \S+")
-_HARD_SPACE = "\u00a0"  # textwrap breaks at ASCII white space only
-
-
-def _wrap(text: str, first: str = "", rest: str = "") -> list[str]:
-    bound = _TOGETHER.sub(lambda found: found[0].replace(" ", _HARD_SPACE), text)
-    lines = textwrap.wrap(
-        bound,
-        COLUMNS,
-        initial_indent=first,
-        subsequent_indent=rest,
-        break_on_hyphens=False,
-    )
-    return [line.replace(_HARD_SPACE, " ") for line in lines]
-
-
-def _bullets(texts: Iterable[str]) -> list[str]:
-    return [line for text in texts for line in _wrap(text, "- ", "  ")]
-
-
 def _partial(run: Run) -> Iterator[list[str]]:
     if not run.complete:
-        yield _wrap(
+        yield wrap(
             f"PARTIAL RUN: {run.blocks_done} of "
             f"{'at most ' * bool(run.plan.stop)}{run.plan.total_blocks} planned "
             "blocks were measured."
@@ -187,7 +161,7 @@ def _words(run: Run, frame: pd.DataFrame) -> list[str]:
     answered = frame["situation"].map(lambda one: ANSWERED in situations.facts(one))
     if answered.any():
         drops += "sink+answered: TCP into it, and a responder acknowledges. "
-    return _wrap(
+    return wrap(
         "send, send_zc: IORING_OP_SEND and SEND_ZC; send_zc_fixed: SEND_ZC from a "
         f"registered buffer. {_mixed(frame)}{drops}Gains are requests/s over send: the "
         "median, paired within the block, and its [95% interval]; counts are of "
@@ -207,7 +181,7 @@ def _mixed(frame: pd.DataFrame) -> str:
 
 def _rule() -> list[str]:
     """Return what a block is, and what the verdicts mean; see `claims.verdict`."""
-    return _wrap(
+    return wrap(
         "Block: one slice of each arm, in random order. Near: the published value is "
         "in our interval widened by the larger of "
         f"{claims.TOLERANCE_POINTS:g} points ({claims.TOLERANCE_NS:g} ns) and "
@@ -240,7 +214,7 @@ def _unforeseen(run: Run, frame: pd.DataFrame) -> Iterator[list[str]]:
         *onset.sentences(run, onset.NAMED_AT_MOST),
     ]
     if texts:
-        yield ["Not as predicted (rules: docs/paths.md):", *_bullets(texts)]
+        yield ["Not as predicted (rules: docs/paths.md):", *bullets(texts)]
 
 
 def _copied_word(path: object, shares: pd.Series) -> str:
@@ -412,15 +386,15 @@ def _claims(
     for name, caption, text in shapes(frame, told):
         yield caption
         yield text.splitlines()
-        yield _bullets(v5.verdicts(compared, name))
+        yield bullets(v5.verdicts(compared, name))
     older = compared[~compared["table"].isin(v5.NAMES) & (compared["point"] != "")]
     for name in dict.fromkeys(older["table"]):
         said = v5.verdicts(older, str(name))
-        yield [f"{published.twin(str(name)).title}:", *_bullets(said)]
+        yield [f"{published.twin(str(name)).title}:", *bullets(said)]
     sized = claims.sizes(run, frame)
     sized = sized[sized["pays_from"] != "-"]
     if len(sized):
-        yield ["From what size on zerocopy pays:", *_bullets(claims.size_words(sized))]
+        yield ["From what size on zerocopy pays:", *bullets(claims.size_words(sized))]
 
 
 def shapes(frame: pd.DataFrame, told: set[str]) -> Iterator[tuple[str, list[str], str]]:
@@ -507,7 +481,7 @@ def _ladder(run: Run, frame: pd.DataFrame) -> Iterator[list[str]]:
     for case, text in ladder.text(run, frame).items():
         point, mine = rung.CASES[case], found[found["case"] == case]
         n = table.range_text(mine["n"])
-        yield _wrap(
+        yield wrap(
             f"One factor at a time from the case of {case}: path {point.path}, "
             f"{point.protocol.upper()}/IPv{point.family}, {point.io_size_bytes} B, "
             f"batch {point.batch}, n={n} blocks. Points of gain after the "
@@ -515,7 +489,7 @@ def _ladder(run: Run, frame: pd.DataFrame) -> Iterator[list[str]]:
             "column of registered: over unregistered. Rungs: zclab plans why."
         )
         yield text.splitlines()
-    yield ["The ladder:", *_bullets(ladder.words(run, frame))]
+    yield ["The ladder:", *bullets(ladder.words(run, frame))]
 
 
 def _limits(run: Run) -> Iterator[list[str]]:
@@ -525,7 +499,7 @@ def _limits(run: Run) -> Iterator[list[str]]:
         first = rows.iloc[0]
         n = table.range_text(rows["n"])
         given = f"{first['given']}, " if first["given"] else ""
-        yield _wrap(
+        yield wrap(
             "What limits each arm, by shares of CPU time, link and loss. Path "
             f"{first['path']}, {first['protocol'].upper()}/IPv{first['family']}, batch "
             f"{first['batch']}, {given}n={n} blocks. "
@@ -599,7 +573,7 @@ def _caption(title: str, rows: pd.DataFrame, *more: str) -> list[str]:
         f"{title}. Path {paths}, {first['protocol'].upper()}/{families}, "
         f"batch {batches}{given}. n={n}{found}."
     )
-    return _wrap(" ".join(filter(None, (told, *more))))
+    return wrap(" ".join(filter(None, (told, *more))))
 
 
 def _detectable(rows: pd.DataFrame) -> str:
@@ -630,7 +604,7 @@ def _warnings(run: Run, frame: pd.DataFrame) -> Iterator[list[str]]:
         *(f"{text} ({few(names)})" for text, names in table.warnings(frame)),
     ]
     if texts:
-        yield ["Warnings:", *_bullets(texts)]
+        yield ["Warnings:", *bullets(texts)]
 
 
 def few(names: list[str], most: int = 3) -> str:
@@ -704,7 +678,7 @@ def _reproduce(run: Run, report_id: str) -> list[str]:
     )
     return [
         REPRODUCE,
-        *_wrap(facts, "  ", "  "),
+        *wrap(facts, "  ", "  "),
         f"{COMMAND}make verify RUN={report_id}",
         *commands(run),
     ]

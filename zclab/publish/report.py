@@ -146,7 +146,7 @@ def _sweep_stages(target: Path) -> None:
 
 def _execute(run: Run, folder: Path) -> None:
     """Run the explaining notebooks on a run, all at once."""
-    text = ",".join(_name(part.folder) for part in joined.parts(run))
+    text = ",".join(store.name_of(part.folder) for part in joined.parts(run))
     notebooks.execute_all(
         [
             notebooks.Job(
@@ -155,12 +155,6 @@ def _execute(run: Run, folder: Path) -> None:
             for name in EXPLAINING
         ]
     )
-
-
-def _name(folder: Path) -> str:
-    """Return how a run is named to a notebook: by id where that is enough."""
-    inside = folder.resolve().parent == store.runs_dir().resolve()
-    return folder.name if inside else str(folder.resolve())
 
 
 def _write(run: Run, folder: Path, names: list[str], code: dict[str, Any]) -> None:

@@ -201,6 +201,12 @@ def find(text: str, parent: Path | None = None) -> Path:
     )
 
 
+def name_of(folder: Path) -> str:
+    """Return the text by which `find` knows a run from anywhere: its id or its path."""
+    inside = folder.resolve().parent == runs_dir().resolve()
+    return folder.name if inside else str(folder.resolve())
+
+
 def listing(parent: Path | None = None) -> list[Path]:
     """Return the folders of all runs, oldest first."""
     parent = parent if parent is not None else runs_dir()
