@@ -298,11 +298,12 @@ def test_quick_asks_what_both_mails_ask():
     names = {point.name for point in profile.plan("quick", 1).points}
 
     assert names == {
-        *(f"sink-udp4-{size}B-n8" for size in (600, 1200, 4000, 8000, 65507)),
+        *(f"sink-udp4-{size}B-n8" for size in (600, 1200, 4000, 7800, 8000, 65507)),
         "veth-udp6-65435B-n64",
+        "veth+peer-drop-udp6-65435B-n64",
         "sink-udp6-65435B-n64",
         *(f"lo-tcp4-{size}B-n1-congestion=reno" for size in (1200, 4096)),
-        *(f"sink+answered-tcp4-{size}B-n1" for size in (1200, 4096)),
+        *(f"sink+answered-tcp4-{size}B-n1" for size in (1200, 4096, 8192)),
     }
 
 
