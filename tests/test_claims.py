@@ -16,6 +16,7 @@ from zclab.errors import DataError
 from zclab.explain import claims, conclusions, cost, published, table
 from zclab.params import Path, Point, Protocol, grid
 
+TCP_UNIT = "0f54508f-e819-e367-84c2-7aa0d7767097@gmail.com"
 ROOT = Folder(__file__).resolve().parents[1]
 SEED = ROOT / "tests" / "data" / "seed-tables.txt"
 
@@ -101,7 +102,7 @@ def test_every_cell_is_in_the_lines_of_its_source() -> None:
     """The value stands in what is quoted of the mail, or commit, that it names."""
     for cell in published.cells().itertuples():
         for source in (cell.source, *cell.see_also.split()):
-            if source in {cell.source, published.TCP_UNIT}:
+            if source in {cell.source, TCP_UNIT}:
                 assert re.search(rf"\b{cell.value:.0f}\b", quoted(source)), cell
 
 
@@ -130,7 +131,7 @@ def test_each_value_of_the_older_tables_is_at_its_size_and_column() -> None:
 
 def test_the_unit_of_tcp_on_localhost_is_the_authors() -> None:
     """He gives it in an earlier mail above the same table; ns saved follow from it."""
-    text = quoted(published.TCP_UNIT)
+    text = quoted(TCP_UNIT)
     rows = published.claims().set_index("claim")
 
     assert "Numbers are in MB/s" in text
@@ -157,6 +158,9 @@ def test_thresholds_are_quoted_or_follow_from_the_tables() -> None:
 
     assert "10 KB" in quoted(rows.loc["msg-zerocopy-10k", "source"])
     assert "3000 byte" in quoted(rows.loc["axboe-3000", "source"])
+    # That is of what TCP alone does: a UDP packet has the buffer of one request.
+    assert "coalescing of sent buffers" in quoted(rows.loc["axboe-3000", "source"])
+    assert rows.loc["axboe-3000", ["protocol", "path"]].to_list() == ["tcp", "any"]
     claims_of = published.claims().set_index(["table", "column"])
     for name, table_name, column in (
         ("v5-nic-flush", "v5-nic", "zc + flush"),
@@ -367,19 +371,23 @@ def test_losing_up_to_the_first_win_contradicts_a_size(
     assert word == claims.verdict_on_size(said, said, *TO_NONE, effects=known)
 
 
-def sized(folder: Folder, gains: dict[int, float]) -> pd.DataFrame:
+def sized(
+    folder: Folder, gains: dict[int, float], protocol: Protocol = Protocol.TCP
+) -> pd.DataFrame:
     """Return the verdicts on sizes, where send_zc_fixed gains so on a sink."""
+    tcp = protocol is Protocol.TCP
     run = samples.make(
         folder,
         planned=20,
         noise=0.002,
         plan_points=grid(
             path=Path.SINK,
-            protocol=Protocol.UDP,
+            protocol=protocol,
             family=4,
             sizes=gains,
             modes=samples.ALL,
-            batch=8,
+            batch=1 if tcp else 8,
+            situation="answered" if tcp else "",
         ),
         gain=lambda point, arm: (
             gains[point.io_size_bytes] if arm == "send_zc_fixed" else 0.0
@@ -397,15 +405,36 @@ def test_a_size_that_loses_above_the_published_one_is_told(tmp_path: Folder) -> 
     assert re.fullmatch(
         r"It loses at 4000 B: -6\.\d% \[-6\.\d, -6\.\d\], n=20\.", row["reason"]
     )
+
+
+def test_a_size_that_is_said_to_win_is_held_against_its_protocol(
+    tmp_path: Folder,
+) -> None:
+    """v5's 600 B is of UDP, and what was said of TCP is not judged by it."""
+    found = sized(tmp_path, {600: -9.0, 4000: -6.5, 8000: 12.0}, Protocol.UDP)
+
     assert found.loc["v5-dummy-flush", "reason"].startswith("It loses at 600 B: -9")
+    assert found.loc["axboe-3000", "verdict"] == claims.NOT_MEASURED
+
+
+def test_losing_at_1200_and_winning_at_4096_agrees_with_3000(tmp_path: Folder) -> None:
+    """As TCP over the sink does, at three sizes: 3000 B lies between."""
+    found = sized(tmp_path, {1200: -9.0, 4096: 12.0, 8192: 30.0})
+
+    assert found.loc["axboe-3000", "verdict"] == claims.UNDECIDED
+    assert found.loc["axboe-3000", "pays_from"] == "between 1200 and 4096 B"
+    found = sized(tmp_path / "narrow", {2400: -9.0, 4096: 12.0, 8192: 30.0})
+    assert found.loc["axboe-3000", "verdict"] == claims.REPRODUCED
 
 
 def test_a_size_below_all_that_win_is_told(tmp_path: Folder) -> None:
     """Where all win, 3000 B is contradicted by the smallest and 600 B reproduced."""
-    found = sized(tmp_path, {600: 9.0, 4000: 10.0, 8000: 12.0})
+    gains = {600: 9.0, 4000: 10.0, 8000: 12.0}
+    found = sized(tmp_path / "tcp", gains)
 
     assert found.loc["axboe-3000", "verdict"] == claims.CONTRADICTED
     assert found.loc["axboe-3000", "reason"].startswith("It wins at 600 B: +")
+    found = sized(tmp_path / "udp", gains, Protocol.UDP)
     assert found.loc["v5-dummy-flush", "verdict"] == claims.REPRODUCED
 
 

@@ -13,6 +13,7 @@ from zclab import store
 from zclab.cli import measure
 from zclab.errors import DataError, InputError
 from zclab.explain import claims, published
+from zclab.params import Path, Protocol, grid
 
 CELLS = published.cells()
 ROWS = published.claims().set_index("claim")
@@ -138,12 +139,18 @@ def test_the_readme_names_every_file():
 
 @pytest.mark.parametrize("name", list(published.TWINS))
 def test_what_would_measure_a_row_is_taken_as_typed(name):
-    """The command of each row parses to points, of which one is the row's twin."""
+    """The command of each row parses to points, of which one is the row's twin.
+
+    Rows that compare two kernels have none: a run is of one.
+    """
     for row in ROWS[ROWS["table"] == name].to_dict("records"):
         if str(row["counterpart"]).startswith(published.NONE):
             continue
         size, column = int(row["io_size_bytes"]), str(row["column"])
         words = shlex.split(published.command(name, [size], column))
+        if name in {"stacking-tcp", "stacking-100g"}:
+            assert words == []
+            continue
         typed = dict(zip(words[2::2], words[3::2], strict=True))
         given = {word.removeprefix("--"): typed[word] for word in typed}
         if given["path"] == "nic":  # without one its options are as for the sink
@@ -156,6 +163,56 @@ def test_what_would_measure_a_row_is_taken_as_typed(name):
 
         assert {point.io_size_bytes for point in plan.points} == {size}
         assert {str(point.protocol) for point in plan.points} == {row["protocol"]}
+
+
+def over_tcp(path: str, **columns: object) -> pd.DataFrame:
+    """Return a frame of one TCP row over a path, as `twin` takes it."""
+    row = {"path": path, "protocol": "tcp", "arm": "send_zc_fixed", **columns}
+    return pd.DataFrame([row])
+
+
+@pytest.mark.parametrize(
+    ("points", "reason"),
+    [
+        (over_tcp("sink+answered", copied_share=0.0), "nobody receives"),
+        (over_tcp("lo", copied_share=1.0), "needs a kernel patched"),
+        (over_tcp("lo", copied_share=0.5), "needs a kernel patched"),
+        (over_tcp("lo", copied_share=pd.NA), "needs a kernel patched"),
+        (over_tcp("lo"), "needs a kernel patched"),
+        (over_tcp("lo", copied_share=0.0), "nothing was copied, as on v5's patched"),
+        (over_tcp("veth", copied_share=0.0), "needs a kernel patched"),
+    ],
+)
+def test_tcp_on_localhost_says_why_it_is_not_compared(points, reason):
+    """By what ours were: a stock kernel's copies, a patched one's, or the sink's."""
+    name = "v5-tcp-localhost"
+    reasons = published.twin(name, points).not_comparable
+
+    assert reason in reasons
+    kept = "copied, as" in reasons or "nobody" in reasons
+    assert ("how often this zc was notified" in reasons) == kept
+
+
+def test_no_run_gets_a_verdict_on_tcp_on_localhost(tmp_path):
+    """Not even where nothing was copied; our number and the share stand there."""
+    points = samples.points() + grid(
+        path=Path.SINK,
+        protocol=Protocol.TCP,
+        family=4,
+        sizes=(1200, 4096),
+        modes=samples.ALL,
+        batch=1,
+        situation="answered",
+    )
+    run = samples.make(tmp_path, plan_points=points, planned=8)
+
+    rows = claims.compare(run)
+    rows = rows[rows["table"] == "v5-tcp-localhost"]
+
+    assert set(rows["verdict"]) == set(rows["verdict_ns"]) == {claims.NOT_COMPARABLE}
+    assert rows["point"].str.startswith("sink+answered").all()
+    assert rows["gain_percent"].notna().all()
+    assert rows["reason"].str.endswith("; here 0% of notifications say copied.").all()
 
 
 def test_the_issue_has_a_twin_over_a_nic_alone():
@@ -191,7 +248,9 @@ def test_no_run_leaves_one_out(tmp_path):
     words = rows.groupby("table")["verdict"].agg(set)
     assert words["zc-notification"] == {claims.NOT_COMPARABLE}
     assert words["liburing-801"] == {claims.NOT_MEASURED}
-    assert words["stacking-100g"] == words["stacking-tcp"] == {claims.NOT_MEASURED}
+    two_kernels = rows[rows["table"].str.startswith("stacking-")]
+    assert set(two_kernels["verdict"]) == {claims.NOT_MEASURED}
+    assert two_kernels["command"].eq("").all()
     told = rows[rows["table"] == "zc-notification"]
     assert told["command"].eq("").all()
     assert told["point"].eq("").all()

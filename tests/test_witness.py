@@ -125,12 +125,13 @@ def test_both_are_printed_with_the_rule(run, frame):
 
 
 def test_v5s_tcp_table_has_its_twin_on_the_sink(frame):
-    """Where nothing is copied the published percent gets a verdict."""
+    """It is shown beside v5's row, which is not comparable for what is not the copy."""
     rows = claims.compared(frame).set_index("claim")
     row = rows.loc["v5-tcp-localhost/4096/zc"]
 
     assert published.twin("v5-tcp-localhost", frame).path == "sink+answered"
-    assert row["verdict"] == claims.REPRODUCED
+    assert row["verdict"] == claims.NOT_COMPARABLE
+    assert "notified" in row["reason"]
     assert row["copied_share"] == 0
     assert "4096" in v5.shaped(frame, "v5-tcp-localhost")
 
