@@ -174,11 +174,10 @@ def test_interaction(run, summary):
     assert registered["beyond_points"] == pytest.approx(25, abs=5)
 
 
-def test_combined():
+def test_difference():
     """Ends of a difference: by hand, with lopsided intervals."""
-    found = ladder.combined(
-        (1, ladder.Estimate(center=10, low=7, high=14)),
-        (-1, ladder.Estimate(center=4, low=0, high=7)),
+    found = ladder.Estimate(center=10, low=7, high=14) - ladder.Estimate(
+        center=4, low=0, high=7
     )
 
     assert found.center == 6

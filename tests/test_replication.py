@@ -1,13 +1,12 @@
 """Runs beside each other: whether they agree, how far apart they are, what differs."""
 
-import math
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from tests import samples
-from zclab import store
+from zclab import stats, store
 from zclab.cli import app
 from zclab.errors import InputError
 from zclab.explain import claims, figures, readable, replication, table
@@ -57,21 +56,6 @@ def two(tmp_path):
     return [one, other]
 
 
-def test_difference_of_two_intervals():
-    """Half widths 3 and 4 make 5; an unequal side counts on its own side only."""
-    assert replication.difference((10, 7, 13), (20, 16, 24)) == (10, 5, 15)
-    apart, low, high = replication.difference((0, 0, 3), (10, 6, 10))
-    assert (apart, low, high) == (10, 5, 10)
-
-
-def test_difference_without_interval():
-    """An interval that is not known makes none."""
-    apart, low, high = replication.difference((0, -math.inf, math.inf), (1, 0, 2))
-
-    assert apart == 1
-    assert (low, high) == (-math.inf, math.inf)
-
-
 def test_difference_covers(tmp_path):
     """The planted distance of two runs lies in its interval nineteen times in twenty.
 
@@ -98,7 +82,7 @@ def test_difference_covers(tmp_path):
             tuple(row[["gain_percent", "gain_low", "gain_high"]])
             for _, row in mine.iterrows()
         )
-        _, low, high = replication.difference(first, second)
+        _, low, high = stats.difference(first, second)
         missed += not low <= planted[arm] <= high
 
     assert len(frame) == 2 * 2 * len(wanted)
@@ -120,6 +104,36 @@ def test_agreement(two):
     fixed = found[found["arm"] == "send_zc_fixed"].iloc[0]
     assert (fixed["one"], fixed["other"]) == ("B", "A")
     assert fixed["apart_low"] <= 20 <= fixed["apart_high"]
+
+
+def test_extremes_of_three_have_no_interval(tmp_path):
+    """The largest of three less the smallest is told without an interval."""
+    gains = {"send_zc": -10, "send_zc_fixed": 40}
+    runs = [taken(tmp_path / name, gains, seed=n) for n, name in enumerate("abc", 1)]
+
+    found = replication.agreement(replication.gains(runs))
+    said = replication.sentences(runs)[-1]
+
+    assert set(found["runs"]) == {"ABC"}
+    assert (found["apart_points"] > 0).all()
+    assert np.isinf(found["apart_low"]).all()
+    assert np.isinf(found["apart_high"]).all()
+    assert "[" not in replication.apart_text(found.iloc[0])
+    assert "points apart in the median" in said
+    assert "intervals allow" not in said
+
+
+def test_comparisons_of_two_are_counted(tmp_path):
+    """Beside a third run that lacks a point, its two are held against each other."""
+    gains = {"send_zc": -10, "send_zc_fixed": 40}
+    runs = [
+        taken(tmp_path / name, gains, seed=n, wanted=points()[: 2 - (name == "c")])
+        for n, name in enumerate("abc", 1)
+    ]
+
+    said = replication.sentences(runs)[-1]
+
+    assert "of 3 comparisons of two runs by more than both intervals allow" in said
 
 
 def test_no_effect_in_any(tmp_path):

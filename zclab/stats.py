@@ -1,9 +1,9 @@
 """Intervals, tests and paired effects. Every result carries its n and its warnings.
 
 Nothing assumes a distribution: intervals are order statistics, p values come from
-signs and ranks. Blocks that are not independent count as fewer (`effective_n`), and
-interval, p value and detectable effect all follow that smaller number. No value is
-ever dropped; outliers are counted, and said.
+signs, trends from ranks. Blocks that are not independent count as fewer
+(`effective_n`), and interval, p value and detectable effect all follow that smaller
+number. No value is ever dropped; outliers are counted, and said.
 """
 
 import math
@@ -134,6 +134,36 @@ def _bounds(n: int, worth: int, confidence: float) -> tuple[int, int]:
     return below, n - 1 - below
 
 
+Ends = tuple[float, float, float]  # center, low, high
+
+
+def difference(one: Ends, other: Ends) -> Ends:
+    """Return `other` less `one`, two independent estimates, with its 95 % interval.
+
+    From their intervals alone, whatever the shape of these: each end is as far from the
+    center as the root of the summed squares of what the ends of the two are from
+    theirs. Infinite on both sides where an end of one of them is: there is no interval
+    then. Differences of differences follow from differences.
+
+    Args:
+        one: center, low and high, in any unit.
+        other: the same, in that unit.
+
+    Source: Zou and Donner, Construction of confidence limits about effect measures: a
+    general approach, Statistics in Medicine 27 (2008), 1693-1702, equations 7 and 8.
+
+    """
+    (a, a_low, a_high), (b, b_low, b_high) = one, other
+    apart = b - a
+    if not all(map(math.isfinite, (a_low, a_high, b_low, b_high))):
+        return apart, -math.inf, math.inf
+    return (
+        apart,
+        apart - math.hypot(b - b_low, a_high - a),
+        apart + math.hypot(b_high - b, a - a_low),
+    )
+
+
 def half_width(interval: Interval) -> float:
     """Return half the width of an interval in its unit; inf when n is too small."""
     return (interval.high - interval.low) / 2
@@ -154,24 +184,6 @@ def log_gain(arm_ns: Floats, baseline_ns: Floats) -> Floats:
 def percent(log_ratio: float) -> float:
     """Return a log ratio as a difference in percent: -100 for -inf, inf for inf."""
     return 100.0 * math.expm1(log_ratio) if log_ratio < math.inf else math.inf
-
-
-def gain_percent(
-    arm_ns: Floats, baseline_ns: Floats, confidence: float = CONFIDENCE
-) -> Interval:
-    """Return the gain in requests per second of the arm over the baseline, percent.
-
-    It is the median over blocks of the log ratio within the block, so whatever
-    slows a whole block down cancels.
-    """
-    return median_interval(log_gain(arm_ns, baseline_ns), confidence).map(percent)
-
-
-def saved_ns(
-    arm_ns: Floats, baseline_ns: Floats, confidence: float = CONFIDENCE
-) -> Interval:
-    """Return the ns per request that the arm saves: median of paired differences."""
-    return median_interval(baseline_ns - arm_ns, confidence)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,30 +233,6 @@ def sign_test(
     return Test(p=p, n=n, warnings=warnings)
 
 
-def rank_sum(these: Sequence[float] | Floats, those: Sequence[float] | Floats) -> Test:
-    """Return the two-sided Mann-Whitney test of two samples that are not paired.
-
-    Exact for small samples without ties, else by the normal approximation.
-
-    Raises:
-        ValueError: one of them is empty.
-
-    Source: scipy.stats.mannwhitneyu.
-
-    """
-    a, b = np.asarray(these, np.float64), np.asarray(those, np.float64)
-    if not (a.size and b.size):
-        raise ValueError("rank_sum wants at least one value on either side")
-    least = 2 / math.comb(int(a.size + b.size), int(a.size))
-    warnings: tuple[str, ...] = ()
-    if least > 1 - CONFIDENCE:
-        warnings = (
-            f"n={a.size} and {b.size}: too few for any p below {1 - CONFIDENCE:.2f}",
-        )
-    found = scipy_stats.mannwhitneyu(a, b, alternative="two-sided")
-    return Test(p=float(found.pvalue), n=int(a.size + b.size), warnings=warnings)
-
-
 def holm(p_values: Sequence[float] | Floats) -> Floats:
     """Return p values adjusted so that one false alarm among all is as rare as p says.
 
@@ -254,26 +242,10 @@ def holm(p_values: Sequence[float] | Floats) -> Floats:
     Scandinavian Journal of Statistics 6 (1979), 65-70.
 
     """
-    return _adjusted(p_values, _holm)
-
-
-def benjamini_hochberg(p_values: Sequence[float] | Floats) -> Floats:
-    """Return p values adjusted so that they bound the share of false discoveries.
-
-    NaN stays NaN and does not count as a comparison.
-
-    Source: scipy.stats.false_discovery_control; Benjamini and Hochberg, JRSS B 57
-    (1995), 289-300.
-
-    """
-    return _adjusted(p_values, scipy_stats.false_discovery_control)
-
-
-def _adjusted(p_values: Sequence[float] | Floats, method: Any) -> Floats:
     adjusted = np.array(p_values, dtype=np.float64)
     there = ~np.isnan(adjusted)
     if there.any():
-        adjusted[there] = method(adjusted[there])
+        adjusted[there] = _holm(adjusted[there])
     return adjusted
 
 
@@ -284,21 +256,6 @@ def _holm(p_values: Floats) -> Floats:
     adjusted = np.empty_like(p_values)
     adjusted[order] = np.minimum(stepped, 1.0)
     return adjusted
-
-
-def autocorrelation(values: Sequence[float] | Floats, lags: int) -> Floats:
-    """Return the correlation of a series with itself, lag 1 to `lags`; shape (lags,).
-
-    It is 0 at every lag for a series that never changes.
-    """
-    array = np.asarray(values, dtype=np.float64)
-    array = array - array.mean()
-    power = float(array @ array)
-    if power == 0:
-        return np.zeros(lags)
-    return np.array(
-        [float(array[lag:] @ array[:-lag]) / power for lag in range(1, lags + 1)]
-    )
 
 
 def effective_n(values: Sequence[float] | Floats) -> int:
@@ -611,7 +568,7 @@ def compare(
             *_weak(gain, found, mde),
             *_dependent(len(ratios), worth),
             *_drifting(ratios, gain),
-            *_outliers(ratios, found, floor_percent, margin),
+            *_outliers(ratios, found, groups, floor=floor_percent, margin=margin),
         ),
     )
 
@@ -644,14 +601,21 @@ def _drifting(ratios: Floats, gain: Interval) -> Iterator[str]:
 
 
 def _outliers(
-    ratios: Floats, found: Verdict, floor: float, margin: float
+    ratios: Floats,
+    found: Verdict,
+    groups: Sequence[int] | None,
+    *,
+    floor: float,
+    margin: float,
 ) -> Iterator[str]:
     """Yield how many blocks lie far out, and whether they make the finding."""
     outside = outlying(ratios)
     count = int(outside.sum())
     if count:
         rest = ratios[~outside]
-        gain = median_interval(rest, effective_n=effective_n(rest)).map(percent)
+        left = None if groups is None else list(np.asarray(groups)[~outside])
+        worth = independent_n(rest, left)
+        gain = median_interval(rest, effective_n=worth).map(percent)
         without = verdict(gain, floor, margin)
         then = "the same finding" if without is found else str(without)
         yield (

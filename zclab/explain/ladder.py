@@ -7,14 +7,9 @@ at the rung, less the gain at the case it starts from.
 
 Two points of a run share no blocks, so nothing can be paired between them. The gain of
 either is paired within blocks and has its interval, which allows for placements; the
-interval of the difference follows from the two by the rule of Zou and Donner: each end
-is as far from the centre as the root of the summed squares of what the ends of its
-parts are from theirs. It takes points to be independent. All points of one run are
-taken in the same rounds, so what they share, such as drift, makes it too wide rather
-than too narrow.
-
-Source: Zou and Donner, Construction of confidence limits about effect measures,
-Statistics in Medicine 27 (2008), 1693-1702.
+interval of the difference follows from the two by `stats.difference`. It takes points
+to be independent. All points of one run are taken in the same rounds, so what they
+share, such as drift, makes it too wide rather than too narrow.
 """
 
 import math
@@ -63,6 +58,14 @@ class Estimate:
         """Whether zero lies outside."""
         return self.low > 0 or self.high < 0
 
+    def __neg__(self) -> "Estimate":
+        return Estimate(center=-self.center, low=-self.high, high=-self.low)
+
+    def __sub__(self, other: "Estimate") -> "Estimate":
+        ends = ((one.center, one.low, one.high) for one in (other, self))
+        center, low, high = stats.difference(*ends)
+        return Estimate(center=center, low=low, high=high)
+
     def columns(self, name: str, prefix: str) -> dict[str, float]:
         """Return it as the columns `name`, `prefix`_low and `prefix`_high."""
         return {
@@ -70,21 +73,6 @@ class Estimate:
             f"{prefix}_low": self.low,
             f"{prefix}_high": self.high,
         }
-
-
-def combined(*parts: tuple[float, Estimate]) -> Estimate:
-    """Return a sum of independent estimates, each times its factor.
-
-    Source: Zou and Donner (see above), equations 7 and 8.
-    """
-    center = sum(factor * one.center for factor, one in parts)
-    below = above = 0.0
-    for factor, one in parts:
-        down, up = one.center - one.low, one.high - one.center
-        if factor < 0:
-            down, up = up, down
-        below, above = math.hypot(below, factor * down), math.hypot(above, factor * up)
-    return Estimate(center=center, low=center - below, high=center + above)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +115,7 @@ _NOTHING = Estimate(center=math.nan, low=math.nan, high=math.nan)
 def _change(before: Estimate | None, after: Estimate | None) -> Estimate:
     if before is None or after is None:
         return _NOTHING
-    return combined((1, after), (-1, before))
+    return after - before
 
 
 def rungs(run: Run, summary: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -263,7 +251,7 @@ def _registered(run: Run, seen: _Seen) -> Iterator[dict[str, Any]]:
             "gain_after": after["gain_percent"],
             **effect.columns("effect_points", "effect"),
             **saved.columns("effect_ns", "ns"),
-            **combined((-1, saved)).columns("arm_ns", "arm"),
+            **(-saved).columns("arm_ns", "arm"),
             **Estimate(center=0, low=0, high=0).columns("plain_ns", "plain"),
             "finding": _finding(effect),
             "n": len(both),
@@ -413,23 +401,21 @@ def _together(seen: _Seen, pair: Pair, arm: str) -> dict[str, Any] | None:
     rows = [seen.row(point, arm) for point in pair.cells]
     if None in gains or None in saved:
         return None
-    neither, first, second, both = (one.center for one in gains if one)
+    neither, first, second, both = (one for one in gains if one)
+    no_ns, first_ns, second_ns, both_ns = (one for one in saved if one)
     return {
         "first": pair.first,
         "second": pair.second,
         "arm": arm,
-        "first_points": first - neither,
-        "second_points": second - neither,
-        "both_points": both - neither,
+        "first_points": first.center - neither.center,
+        "second_points": second.center - neither.center,
+        "both_points": both.center - neither.center,
         **_beyond(
-            combined(*zip(_SIGNS, (one for one in gains if one), strict=True)),
-            combined(*zip(_SIGNS, (one for one in saved if one), strict=True)),
+            (both - second) - (first - neither),
+            (both_ns - second_ns) - (first_ns - no_ns),
         ),
         "n": min(row["n"] for row in rows if row),
     }
-
-
-_SIGNS = (1.0, -1.0, -1.0, 1.0)
 
 
 def _beyond(points: Estimate, ns: Estimate) -> dict[str, Any]:

@@ -4,10 +4,8 @@ Nothing is pooled: each run keeps its own n and interval, and what is compared a
 gains over plain send, never rates. A run's interval covers that run; how far runs of
 one context lie apart is what it leaves out, and can only be seen here.
 
-The interval of the difference of two independent gains is that of Zou and Donner,
-"Construction of confidence limits about effect measures: a general approach",
-Statistics in Medicine 27 (2008), 1693: from the two intervals alone, whatever their
-shape, so that no distribution is assumed here either.
+The interval of the difference of two independent gains is that of `stats.difference`:
+from the two intervals alone, so that no distribution is assumed here either.
 """
 
 import math
@@ -19,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from zclab import context as contexts
-from zclab import store
+from zclab import stats, store
 from zclab.errors import InputError
 from zclab.explain import claims, table
 from zclab.params import BASELINE, CONTROL
@@ -117,28 +115,16 @@ def gains(runs: Sequence[Run]) -> pd.DataFrame:
     )
 
 
-def difference(
-    one: tuple[float, float, float], other: tuple[float, float, float]
-) -> tuple[float, float, float]:
-    """Return `other` less `one` with its 95 % interval; each is center, low, high.
-
-    Infinite where one of the intervals is.
-    """
-    (a, a_low, a_high), (b, b_low, b_high) = one, other
-    apart = b - a
-    if not all(map(math.isfinite, (a_low, a_high, b_low, b_high))):
-        return apart, -math.inf, math.inf
-    low = apart - math.hypot(b - b_low, a_high - a)
-    high = apart + math.hypot(b_high - b, a - a_low)
-    return apart, low, high
-
-
 def agreement(frame: pd.DataFrame) -> pd.DataFrame:
     """Return one row per comparison of `gains`: whether the runs agree on it.
 
     Columns: point, path, arm, io_size_bytes, runs (letters of those that have it);
     agreement; one and other (the runs with the smallest and the largest gain);
     apart_points, apart_low, apart_high (the larger less the smaller, percent points).
+
+    Of more than two runs there is no such interval, and its ends are infinite: the
+    extremes of several lie far apart by chance alone, which the interval of two that
+    were not chosen by their gains does not allow for.
 
     - `same direction`: faster in each run, or slower in each.
     - `opposite`: faster in one, slower in another.
@@ -149,7 +135,9 @@ def agreement(frame: pd.DataFrame) -> pd.DataFrame:
     for (point, arm), mine in frame.groupby(["point", "arm"], sort=False):
         ordered = mine.sort_values("gain_percent", kind="stable")
         least, most = ordered.iloc[0], ordered.iloc[-1]
-        apart, low, high = difference(_ends(least), _ends(most))
+        apart, low, high = stats.difference(_ends(least), _ends(most))
+        if len(ordered) > 2:
+            low, high = -math.inf, math.inf
         rows.append(
             {
                 "point": point,
@@ -298,13 +286,18 @@ def _between(runs: Sequence[Run], agreed: pd.DataFrame) -> Iterator[str]:
     if not one_context(runs):
         return
     apart = agreed["apart_points"]
-    beyond = int((agreed["apart_low"] > 0).sum())
-    yield (
-        f"Nothing that bears on a request differs between these runs: their gains are "
-        f"{apart.median():.1f} points apart in the median and {apart.max():.1f} at "
-        f"most, and in {beyond} of {len(agreed)} comparisons by more than both "
-        "intervals allow."
+    told = (
+        "Nothing that bears on a request differs between these runs: their gains are "
+        f"{apart.median():.1f} points apart in the median and {apart.max():.1f} at most"
     )
+    of_two = agreed[agreed["runs"].str.len() == 2]
+    if len(of_two):
+        beyond = int((of_two["apart_low"] > 0).sum())
+        told += (
+            f", and in {beyond} of {len(of_two)} comparisons of two runs by more than "
+            "both intervals allow (by chance in one of 20)"
+        )
+    yield f"{told}."
 
 
 def apart_text(row: Any) -> str:

@@ -130,13 +130,6 @@ def _judge(
     return stats.compare(arm_ns, base_ns, groups=where, floor_percent=floor)
 
 
-def spread_percent(truth: Truth, *, points: int = 1000, seed: int = 0) -> float:
-    """Return the robust standard deviation of a block's log gain, in percent."""
-    ns = synthetic.costs(truth, [str(arm) for arm in ARMS], 10, points, seed)
-    logs = np.log(ns[:, :, 0] / ns[:, :, -1])
-    return float(100 * 1.4826 * np.median(np.abs(logs)))
-
-
 def _finding(claim: str, share: Share, least: float | None) -> Finding:
     return Finding(
         claim=claim,
