@@ -15,6 +15,7 @@ from zclab.params import Mode, Path, Plan, Point, Protocol, arm_mode
 POINT = Point(
     path=Path.SINK, protocol=Protocol.UDP, family=4, io_size_bytes=4096, batch=8
 )
+LO = replace(POINT, path=Path.LO)
 TCP = Point(
     path=Path.LO,
     protocol=Protocol.TCP,
@@ -95,6 +96,19 @@ def test_bad_options_say_what_they_take(text, says):
         (POINT, ("send",), "sq=4", "batch 8 does not fit"),
         (POINT, ("send",), "cq=64", "kernel refuses"),
         (POINT, ("send",), "cork=on:flows=2", "one socket"),
+        (POINT, ("send",), "more=2:flows=2", "one socket"),
+        (LO, ("send",), "addressed=on:flows=2", "first one's receiver"),
+        (POINT, ("send",), "sqpoll=on:threads=2", "leave threads out"),
+        (TCP, ("send",), "verify=on:waitall=off", "leave waitall out"),
+        (TCP, ("send", "send_zc"), "drain=each:more=2", "awaits 1 .* more=2 holds"),
+        (
+            POINT,
+            ("send", "send_zc:batch=3"),
+            "segment=1024:drain=each:more=2",
+            "awaits 3 .* a batch that 2 divides",
+        ),
+        (POINT, ("send", "msg_zerocopy"), "drain=each:more=2", "awaits 1 .* more=2"),
+        (POINT, ("send", "msg_zerocopy"), "drain=each:cork=on", "while cork holds"),
         (POINT, ("send",), "verify=on", "needs a receiver"),
         (TCP, ("send",), "verify=on:buffers=2", "leave buffers out"),
         (replace(TCP, io_size_bytes=4), ("send",), "verify=on", "at least 8 bytes"),
@@ -113,6 +127,33 @@ def test_as_many_flows_as_requests_keep_tcp_in_order():
     replace(TCP, batch=8, given=options.parse("reorder=on"))
     with pytest.raises(InputError, match="reorders"):
         replace(TCP, batch=8, given=options.parse("flows=7"))
+
+
+@pytest.mark.parametrize(
+    ("arm", "given_"),
+    [
+        ("send", "drain=each:more=3"),  # has nothing to await
+        ("send_zc", "drain=each:more=3"),  # UDP copies it, and notifies at once
+        ("send_zc", "drain=each:more=4:segment=1024"),
+        ("send_zc", "drain=each:cork=on:segment=1024"),
+        ("msg_zerocopy:batch=1", "drain=each:cork=on"),
+        ("send_zc", "addressed=on:flows=2"),  # nobody receives on the sink
+        ("send_zc", "sqpoll=on:flows=2"),
+        ("send_zc", "more=3:threads=2"),
+    ],
+)
+def test_options_that_only_look_alike_are_allowed(arm, given_):
+    """What is near to a refused combination and can be measured is not refused."""
+    modes = tuple(dict.fromkeys(("send", arm)))
+
+    assert replace(POINT, modes=modes, given=options.parse(given_)).modes == modes
+
+
+def test_short_sends_without_the_ring_are_verified():
+    """Modes of one sendmsg(2) send the rest themselves, so waitall has no effect."""
+    arm = "send_sync:waitall=off"
+
+    replace(TCP, modes=("send", arm), given=options.parse("verify=on"))
 
 
 def test_an_arm_s_option_lies_over_the_point_s():

@@ -5,15 +5,20 @@ import os
 import random
 import socket
 import stat
+from contextlib import closing
 
 import pytest
 
 from tests.peers import TOKEN, eventually, flow, running
 from zclab import hostfacts
 from zclab.errors import InputError, MeasureError
+from zclab.measure.flow import Flow
 from zclab.measure.peer import address, control, message, token
 from zclab.measure.peer.control import BrokenError, Hello, TokenError, Welcome
+from zclab.measure.peer.inlets import connect
 from zclab.measure.peer.message import Inlet
+from zclab.measure.target import Target
+from zclab.options import Options, parse
 from zclab.params import TCP_MAX_BYTES, Protocol
 from zclab.uring.receiver import Receiver
 
@@ -552,3 +557,15 @@ def test_a_token_that_was_made_is_told():
         peer.connect(made).close()
         with pytest.raises(InputError, match="another token"):
             peer.connect()
+
+
+def test_one_address_for_several_flows_is_refused():
+    """Only a target tells that somebody receives; the peer is not even asked."""
+    target = Target(device="lo", destination="127.0.0.1", peer="127.0.0.1:1", token="t")
+    given = Options.of(parse("addressed=on:flows=2"))
+
+    with (
+        closing(Flow(family=4, protocol=Protocol.UDP)) as one,
+        pytest.raises(InputError, match="first one's receiver at the peer"),
+    ):
+        connect([(one, 0, given)], target)

@@ -101,6 +101,11 @@ TCP_MAX_BYTES = 1 << 20  # a bound on the buffer, not one of the protocol
 
 IP_HEADER_BYTES = {4: 20, 6: 40}
 
+ONE_ADDRESS = (
+    "addressed=on names one address in all requests, so all flows would send to the "
+    "first one's receiver"
+)
+
 
 def parse_enum(kind: type[E], text: str, what: str) -> E:
     """Return the member of `kind` that `text` names.
@@ -273,6 +278,7 @@ def _check_arm(point: Point, arm: str) -> None:
     batch = point.arm_batch(arm)
     tcp = point.protocol is Protocol.TCP
     verified = options.segment or point.io_size_bytes
+    endless = _endless(point, mode, options, batch)
     wrong: dict[str, bool] = {
         f"batch {batch} over tcp reorders the stream (several requests of one socket "
         "in flight); use --batch 1, as many flows, or ask for it: reorder=on": tcp
@@ -301,7 +307,17 @@ def _check_arm(point: Point, arm: str) -> None:
         f"cq={options.cq} is less than sq={options.sq}; the kernel refuses that": (
             options.cq < options.sq
         ),
+        f"sqpoll=on with threads={options.threads}: CPU time and switches are those of "
+        "the whole process, and each thread would count them; leave threads out": (
+            options.sqpoll and options.threads > 1
+        ),
         "cork is for one socket; leave flows out": options.cork and options.flows > 1,
+        f"more={options.more} gathers on one socket; leave flows out": options.more > 1
+        and options.flows > 1,
+        f"{ONE_ADDRESS}; leave flows out": options.addressed
+        and options.flows > 1
+        and point.has_receiver,
+        endless: endless != "",
         "verify needs a receiver; use --path veth or lo": options.verify
         and not (point.has_receiver or point.path is Path.NIC),
         "verify has one buffer for each request in flight; leave buffers out": (
@@ -310,10 +326,42 @@ def _check_arm(point: Point, arm: str) -> None:
         "verify stamps at least 8 bytes, and requests of whole segments": (
             options.verify and (verified < 8 or point.io_size_bytes % verified > 0)
         ),
+        "verify=on with waitall=off over tcp: the rest of a short send is not sent, so "
+        "the stream would look corrupt; leave waitall out": tcp
+        and mode.by_ring
+        and options.verify
+        and not options.waitall,
     }
     for why, is_so in wrong.items():
         if is_so:
             raise InputError(f"{arm} on {point.name}: {why}")
+
+
+def _endless(point: Point, mode: Mode, options: Options, batch: int) -> str:
+    """Return why drain=each would await what is still held back, or nothing.
+
+    The notifications of a datagram or a segment come when it has left: over UDP an
+    incomplete one never does, TCP sends it after a timer of 200 ms (tcp(7), TCP_CORK).
+    io_uring copies what UDP gathers, and notifies at once, unless there is a segment
+    (__ip_append_data, net/ipv4/ip_output.c).
+    """
+    gathered = batch if options.cork else options.more
+    # Without the ring each send is awaited by itself, whatever the batch.
+    awaited = batch if mode.by_ring else 1
+    if options.drain != "each" or not mode.zerocopy or awaited % gathered == 0:
+        return ""
+    if point.protocol is Protocol.UDP and mode.by_ring and not options.segment:
+        return ""
+    if options.cork:
+        return (
+            f"drain=each of mode {mode} awaits each send while cork holds a batch of "
+            f"{batch} back; leave cork or drain out, or use batch=1"
+        )
+    cure = f", or use a batch that {gathered} divides" if mode.by_ring else ""
+    return (
+        f"drain=each awaits {awaited} sent at a time while more={gathered} holds some "
+        f"of them back; leave more or drain out{cure}"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,14 +4,14 @@ import ipaddress
 import socket
 from collections.abc import Sequence
 
-from zclab.errors import MeasureError
+from zclab.errors import InputError, MeasureError
 from zclab.measure.flow import AF, Flow
 from zclab.measure.path import way
 from zclab.measure.peer.client import RemoteReceiver
 from zclab.measure.peer.message import Inlet
 from zclab.measure.target import Target
 from zclab.options import Options
-from zclab.params import Protocol
+from zclab.params import ONE_ADDRESS, Protocol
 
 CONNECT_S = 10.0
 
@@ -28,10 +28,13 @@ def connect(
         target: where they go.
 
     Raises:
-        InputError: the peer has another token, or does not receive at that address.
+        InputError: the peer has another token, or does not receive at that address,
+            or unconnected flows would all send to one of its sockets.
         MeasureError: there is none, it is busy, or nothing gets through to it.
 
     """
+    if any(options.addressed and options.flows > 1 for _, _, options in flows):
+        raise InputError(f"{ONE_ADDRESS} at the peer; leave addressed or flows out")
     receiver = RemoteReceiver.connect(peer=target.peer, token=target.token)
     try:
         ports = receiver.listen(
