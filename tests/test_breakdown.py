@@ -8,8 +8,8 @@ from matplotlib.text import Text
 
 from tests.live import needs_uring
 from zclab import store
-from zclab.cli.breakdown import _tell
-from zclab.errors import CapabilityError, DataError
+from zclab.cli.breakdown import _find, _tell
+from zclab.errors import CapabilityError, DataError, InputError
 from zclab.explain import breakdown, figures, readable
 from zclab.measure import perf
 from zclab.params import CONTROL, Mode, Path, Point, Protocol
@@ -95,6 +95,18 @@ def test_stored(tmp_path):
     path.write_text(json.dumps(values))
     with pytest.raises(DataError, match="is not what was sealed"):
         breakdowns.load(path)
+
+
+def test_what_is_not_there_is_not_shown(tmp_path, monkeypatch):
+    """A breakdown that is missing is no incomplete run; where they lie is told."""
+    monkeypatch.setenv("ZCLAB_HOME", str(tmp_path))
+
+    with pytest.raises(InputError, match=r"no breakdown .*missing\.json; .*breakdowns"):
+        _find(str(tmp_path / "missing.json"))
+    with pytest.raises(InputError, match="make one: zclab breakdown"):
+        _find("latest")
+    path = breakdowns.write(made(ifb_xmit=3))
+    assert _find("latest") == _find(str(path)) == path
 
 
 def test_what_is_in_no_bucket_is_warned_of(tmp_path, capsys):

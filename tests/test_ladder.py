@@ -13,6 +13,7 @@ from zclab.errors import CapabilityError
 from zclab.explain import figures, ladder, readable, rung, table
 from zclab.measure import profile, site, sweep
 from zclab.params import Mode, Plan
+from zclab.preflight import RULES
 
 ARMS = (Mode.SEND, Mode.SEND_ZC, Mode.SEND_ZC_FIXED)
 
@@ -92,6 +93,14 @@ def test_one_factor():
         assert len(changed) == 1, one.id
         assert one.mechanism.endswith(".")
         assert one.source
+
+
+def test_the_copy_on_delivery_is_where_its_rule_says():
+    """Kernels copy in either of two places; a rung names both, as preflight does."""
+    told = [one.source for one in rung.RUNGS if one.mechanism == rung.RECEIVER[0]]
+
+    assert len(told) == 3
+    assert all(RULES["delivered"].function in source for source in told)
 
 
 def test_presets_are_those_of_the_tools():

@@ -22,6 +22,7 @@ from zclab.explain import (
     readable,
     table,
 )
+from zclab.params import Path as ParamPath
 from zclab.params import Stop
 from zclab.publish import archive, mail, page, report
 
@@ -193,6 +194,88 @@ def test_columns_are_explained_where_they_are(built, tmp_path):
     assert "<i>Delivered</i>" in (built / "index.html").read_text()
     assert "<i>Delivered</i>" not in text
     assert "<i>flagged</i>" not in text
+
+
+def rows_of(text, heading):
+    """Return the cells of the first table after some text, row by row."""
+    found = text[text.index(heading) :].partition("</table>")[0]
+    return [
+        [words(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row)]
+        for row in re.findall(r"<tr>(.*?)</tr>", found)
+    ]
+
+
+def test_a_peer_that_drops_separates_device_from_receiver(built, tmp_path):
+    """It stands between veth and sink, with its own share; without it, that is told."""
+    sink = next(point for point in samples.points() if point.batch == 64)
+    between = replace(sink, path=ParamPath.VETH, situation="peer-drop")
+    place = page.PEER_DROP
+    run = samples.make(
+        tmp_path,
+        planned=9,
+        plan_points=(*samples.points(tcp=False), between),
+        gain=lambda point, arm: {"veth": -20.0, place: 7.0, "sink": 30.0}[point.place],
+        copied={place: 0.0},
+    )
+
+    text = page.index(run, built / "figures", [], CODE)
+
+    rows = rows_of(text, "only the receiver goes")[1:]
+    fixed = [row for row in rows if row[2] == "send_zc_fixed"]
+    assert [row[0] for row in fixed] == ["veth", place, "sink"]
+    assert [row[1] for row in fixed] == ["a socket", "none", "none"]
+    assert [float(row[3].partition("%")[0]) for row in fixed] == pytest.approx(
+        [-20, 7, 30], abs=2
+    )
+    assert [row[5] for row in fixed] == ["100%", "0%", "0%"]
+    without = (built / "index.html").read_text()
+    assert "only the receiver goes" not in without
+    assert "This run does not have it at that size." in without
+    assert "This run does not have it at that size." not in text
+
+
+@pytest.mark.parametrize(
+    ("rungs", "said"),
+    [
+        ([None], "freed in the device's transmit function."),
+        (["ifb"], "freed in the device's transmit function."),
+        (["veth-drop"], "freed at the ingress of a veth's peer, in the soft interrupt"),
+        (["veth-down"], "freed in the transmit function of a veth whose peer is down."),
+        (["ifb", "veth-down"], "function, or in the transmit function of a veth whose"),
+    ],
+)
+def test_the_page_says_where_the_sink_frees(built, run, rungs, said):
+    """By its rung: dummy and ifb as they transmit, a veth not always."""
+    paths = {f"sink+rung={rung}": {"rung": rung} for rung in rungs}
+    host = {**run.host, "paths": paths}
+
+    text = words(page.index(replace(run, host=host), built / "figures", [], CODE))
+
+    assert said in text
+
+
+def test_what_a_size_leaves_open_is_beside_it(built):
+    """A claim of any protocol or path has its unstated conditions, as in the mail."""
+    text = (built / "index.html").read_text()
+    rows = {row[0]: row for row in rows_of(text, "From what size on") if row}
+
+    told = published.thresholds().set_index("name")
+    for name in ("axboe-3000", "msg-zerocopy-10k"):
+        conditions = told.loc[name, "unstated"].replace("; ", ", ")
+        assert rows[told.loc[name, "says"]][1] == conditions
+    assert rows[told.loc["v5-dummy-flush", "says"]][1] == "-"
+
+
+def test_no_command_is_printed_where_none_helps(built):
+    """Two kernels are in no run; a row that one can measure has its command."""
+    text = (built / "index.html").read_text()
+    headings = re.findall(r'<tr class="heading">.*?</tr>', text, re.DOTALL)
+    two = [one for one in headings if "Notification stacking" in one]
+    issue = [one for one in headings if "liburing issue 801" in one]
+
+    assert len(two) == 2
+    assert not any("To measure it" in one for one in two)
+    assert "To measure it: <code>zclab measure" in issue[0]
 
 
 def banners(run, built, code=CODE):

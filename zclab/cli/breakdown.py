@@ -82,6 +82,11 @@ def _find(name: str) -> Path:
     from zclab.store import breakdowns
 
     if name != "latest":
+        if not Path(name).is_file():
+            raise InputError(
+                f"there is no breakdown {name}; they are the files under "
+                f"{breakdowns.folder()}, and `latest` is the newest"
+            )
         return Path(name)
     stored = breakdowns.listing()
     if not stored:

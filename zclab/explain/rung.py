@@ -59,12 +59,12 @@ def _ruled(rule: str) -> tuple[str, str]:
 RECEIVER = (
     "What a local socket receives is copied before delivery, on the sender's CPU; "
     "dropped before that, the pages are given back uncopied.",
-    "skb_orphan_frags_rx in ip_local_deliver_finish, ip6_input_finish: 1f8b977ab32d; "
+    f"{RULES['delivered'].function}: 1f8b977ab32d; "
     "408e230c-d098-4ecf-a5b1-1fae9daadb93@gmail.com",
 )
 _HOP = (
-    "A sink frees the packet in its transmit function; veth carries it to its peer "
-    "first, through a soft interrupt.",
+    "A dummy or ifb frees the packet in its transmit function; veth carries it to its "
+    "peer first, through a soft interrupt.",
     "dummy_xmit, ifb_xmit; veth_xmit, process_backlog: drivers/net, net/core/dev.c",
 )
 _FAMILY = (

@@ -44,9 +44,17 @@ TITLES = {
     "00-host": "the machine, and what on it bears on zerocopy",
     "10-measure": "how the run was taken",
     "20-v5-tables": "the published tables beside ours",
-    "30-why": "why zerocopy wins into a sink and loses over veth",
+    "30-why": "does zerocopy win into a sink and lose over veth, and why?",
     "40-cost": "what a request and a byte cost, and from what size on zerocopy pays",
 }
+
+# Where a sink frees a packet, by its rung; all others do it as they transmit.
+_FREED = {
+    "veth-drop": "at the ingress of a veth's peer, in the soft interrupt that carries "
+    "it there",
+    "veth-down": "in the transmit function of a veth whose peer is down",
+}
+PEER_DROP = "veth+peer-drop"
 
 
 def index(
@@ -76,7 +84,7 @@ def index(
             (*" ".join(caption).split(". ", 1), text)
             for _, caption, text in mail.shapes(summary, set())
         ],
-        sizes=readable.sizes(run, summary),
+        sizes=_sizes(run, summary),
         headline=_headline(compared),
         in_short=mail.summary(summary),
         tally=_tally(compared),
@@ -94,6 +102,8 @@ def index(
         n=_blocks(summary),
         n_by_size=_blocks(_of_several_sizes(summary)),
         n_of_why=_blocks(conclusions.cause(summary)),
+        apart=_apart(summary),
+        freed=_freed(run),
         slices=readable.slices(run),
         piloted=any(not part.plan.slice_ns for part in joined.parts(run)),
         shown=_columns(summary),
@@ -147,6 +157,63 @@ def _host_facts(run: Run) -> dict[str, Any]:
         "found": capture.findings(run),
         "looked": capture.scope(run),
     }
+
+
+def _sizes(run: Run, summary: pd.DataFrame) -> pd.DataFrame:
+    """Return `readable.sizes`, and what a claim of any protocol or path leaves open."""
+    frame = readable.sizes(run, summary)
+    told = published.thresholds().set_index("says")
+    is_open = (told[["protocol", "path"]] == "any").any(axis=1)
+    left = told["unstated"].where(is_open, "-").str.replace("; ", ", ")
+    frame.insert(1, "not stated", frame["published"].map(left).to_list())
+    return frame
+
+
+def _apart(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return veth, veth whose peer drops, and sink, a row per place and zerocopy mode.
+
+    Between two neighbours one thing differs, the receiver or the device. Empty unless
+    the run has the selftest's point in all three places.
+    """
+    cause = conclusions.cause(summary)
+    alike = ["protocol", "family", "io_size_bytes", "batch", "given"]
+    between = summary[summary["path"] == PEER_DROP].merge(
+        cause[alike].drop_duplicates(), on=alike
+    )
+    if between.empty:
+        return pd.DataFrame()
+    order = ("veth", PEER_DROP, "sink")
+    rows = pd.concat([cause[cause["path"] != PEER_DROP], between], ignore_index=True)
+    rows = rows[rows["notifications"] > 0]
+    places = rows["path"].map(order.index)
+    rows = rows.loc[places.sort_values(kind="stable").index]
+    ours = [row for _, row in rows.iterrows()]
+    return pd.DataFrame(
+        {
+            "path": rows["path"].to_list(),
+            "receiver": [
+                "a socket" if row["path"] == "veth" else "none" for row in ours
+            ],
+            "mode": rows["arm"].to_list(),
+            "gain over send [95 %]": [table.gain_text(row) for row in ours],
+            "saved [ns, 95 %]": [table.saved_text(row) for row in ours],
+            "copied": [table.share_text(row["copied_share"]) for row in ours],
+            "n": rows["n"].astype(str).to_list(),
+        }
+    )
+
+
+def _freed(run: Run) -> str:
+    """Return where the sinks of a run free a packet, in words."""
+    rungs = [
+        place.get("rung")
+        for part in joined.parts(run)
+        for name, place in (facts.lookup(part.host, "paths") or {}).items()
+        if situations.path_of(name) == "sink"
+    ]
+    usual = "in the device's transmit function"
+    freed = (_FREED.get(rung, usual) for rung in rungs if rung != "tun")
+    return ", or ".join(dict.fromkeys(freed)) or usual
 
 
 def notebook(path: Path) -> str:
@@ -308,7 +375,7 @@ def _claim_tables(
             "source": published.link(mine["source"].iloc[0]),
             "where": _where(summary, mine["point"]),
             "reason": mine["reason"].iloc[0] if mine["reason"].nunique() == 1 else "",
-            "commands": v5.commands(mine, str(name)),
+            "commands": [*filter(None, v5.commands(mine, str(name)))],
             "rows": _said_once(rows.loc[mine.index].to_dict("records")),
         }
         for name, mine in compared.groupby("table", sort=False)
