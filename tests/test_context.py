@@ -27,6 +27,9 @@ def elsewhere(*keys, value):
 CHANGES = [
     (("kernel", "release"), "6.1.0", "kernel release (6.18.0-synthetic, 6.1.0)"),
     (("cpu", "model"), "Other CPU", "cpu model (Synthetic CPU, Other CPU)"),
+    (("cpu", "family"), 26, "cpu family (25, 26)"),
+    (("cpu", "model_number"), 1, "cpu model_number (17, 1)"),
+    (("cpu", "stepping"), 1, "cpu stepping (0, 1)"),
     (("cpu", "online"), 4, "cpu online (2, 4)"),
     (
         ("cpu", "mitigations", "spectre_v2"),
@@ -66,7 +69,13 @@ CHANGES = [
 KNOWN = {
     **samples.HOST,
     "kernel": {**samples.HOST["kernel"], "cmdline": []},
-    "cpu": {**samples.HOST["cpu"], "boost": False},
+    "cpu": {
+        **samples.HOST["cpu"],
+        "family": 25,
+        "model_number": 17,
+        "stepping": 0,
+        "boost": False,
+    },
     "thp": {"enabled": "madvise"},
     "cgroup": {"cpu_limit": 1.5},
     "paths": {
@@ -104,6 +113,11 @@ def test_an_unknown_fact_is_no_difference():
     del other["clocksource"]
 
     assert not context.differing([context.of(samples.HOST), context.of(other)])
+
+
+def test_runs_before_the_cpus_numbers_join_newer_ones():
+    """Runs that were taken before a CPU's numbers were recorded stay joinable."""
+    assert not context.differing([context.of(samples.HOST), context.of(KNOWN)])
 
 
 def test_what_the_first_does_not_know_is_compared_too():

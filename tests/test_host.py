@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from zclab import checkout as code
 from zclab import hostfacts
 from zclab.hostfacts import Change
 from zclab.measure import host
@@ -96,6 +97,90 @@ def test_the_clock_of_a_guest_is_that_of_cpuinfo(tmp_path):
     )
 
     assert host.facts(root=tmp_path)["cpu"]["now_khz"] == 2600123
+
+
+def test_cpus_of_one_name_are_told_apart(tmp_path):
+    """Family, model and stepping are numbers, as "AMD EPYC" is many CPUs."""
+    text = (
+        "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\n"
+        "model name\t: AMD EPYC\nstepping\t: 0\n"
+    )
+
+    found = host.facts(root=tree(tmp_path, {"proc/cpuinfo": text}))["cpu"]
+
+    assert found["model"] == "AMD EPYC"
+    assert (found["family"], found["model_number"], found["stepping"]) == (25, 17, 0)
+
+
+@pytest.mark.parametrize("text", ["", "CPU part\t: 0xd0c\n", "stepping\t: unknown\n"])
+def test_other_architectures_have_no_family(tmp_path, text):
+    """What /proc/cpuinfo has not, or not as a number, is null."""
+    found = host.facts(root=tree(tmp_path, {"proc/cpuinfo": text}))["cpu"]
+
+    assert (found["family"], found["model_number"], found["stepping"]) == (None,) * 3
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("https://github.com/owner/zclab", "https://github.com/owner/zclab"),
+        ("https://me:secret@github.com/o/z.git", "https://github.com/o/z.git"),
+        ("https://git.example.org:8443/z?token=a#b", "https://git.example.org:8443/z"),
+        ("git://git.kernel.org/pub/scm/z.git", "git://git.kernel.org/pub/scm/z.git"),
+        ("ssh://git@codeberg.org/o/z.git", "ssh://git@codeberg.org/o/z.git"),
+        ("ssh://me@codeberg.org:22/o/z.git", "ssh://codeberg.org:22/o/z.git"),
+        ("git@github.com:o/z.git", "git@github.com:o/z.git"),
+        ("me@git.sr.ht:~me/z", "git.sr.ht:~me/z"),
+    ],
+)
+def test_a_public_remote_is_told_without_its_user(url, told):
+    """No user, password or token; `git` is nobody's name."""
+    assert code.public_url(url) == told
+    # As a fact it is stored as it is: no part of it looks like an address.
+    facts = {"software": {"remote": told}}
+    assert hostfacts.public(facts) == facts
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "/srv/git/zclab",
+        "../zclab",
+        "file:///srv/git/zclab",
+        "C:/zclab",
+        "http://me@github.com/o/z",
+        "https://localhost/z",
+        "https://build7/z",
+        "https://git.corp/z",
+        "https://198.51.100.7/z",
+        "https://[2001:db8::1]/z",
+        "https://github.com:port/z",
+        "git@198.51.100.7:o/z",
+        "me@box:z",
+        "me@box.lan:z",
+    ],
+)
+def test_a_remote_that_is_not_public_is_not_told(url):
+    """Folders, addresses, and hosts that only one network knows stay untold."""
+    assert code.public_url(url) is None
+
+
+def test_the_remote_is_that_of_the_checkout(tmp_path, monkeypatch):
+    """It is read from the checkout's configuration; without origin it is null."""
+    package = tmp_path / "zclab"
+    package.mkdir()
+    monkeypatch.setattr(code, "__file__", str(package / "checkout.py"))
+
+    def git(*arguments):
+        subprocess.run(["git", "-C", str(tmp_path), *arguments], check=True)
+
+    git("init", "-q")
+    assert code.remote() is None
+    git("remote", "add", "origin", "https://me:secret@github.com/o/z.git")
+    git("config", "url.file:///srv/.insteadOf", "https://me:secret@github.com/")
+
+    assert code.remote() == "https://github.com/o/z.git"
 
 
 def test_the_command_line_tells_no_secret(tmp_path):

@@ -1,8 +1,11 @@
 """What code this is: version, commit, and whether the checkout was changed since."""
 
+import ipaddress
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from zclab import __version__
 
@@ -17,6 +20,56 @@ def code() -> dict[str, Any]:
         "commit": _git("rev-parse", "--short=12", "HEAD") or None,
         "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
     }
+
+
+# Names of hosts that only their own network knows (RFC 6761, RFC 6762, RFC 8375), or
+# that routers and companies are used to give.
+_INSIDE = ("local", "localhost", "test", "invalid", "arpa", "internal", "lan", "corp")
+
+
+def remote() -> str | None:
+    """Return where others can clone this from, as `public_url` has it.
+
+    It is the remote `origin` as it was configured: what `git remote get-url` prints
+    has been through this user's own rewriting rules (url.*.insteadOf).
+    """
+    return public_url(_git("config", "--get", "remote.origin.url"))
+
+
+def public_url(url: str) -> str | None:
+    """Return a URL without user, password, query and fragment; None if not public.
+
+    Public are https, git and ssh, to a host of a public name. The user `git` of ssh is
+    kept: it is nobody, and without it nothing can be cloned.
+
+    Args:
+        url: a URL, or `user@host:path` as git takes it.
+
+    """
+    if "://" not in url:
+        scp = re.fullmatch(r"(?:([^@/:\s]+)@)?([^@/:\s]+):([^\s:]+)", url)
+        if not scp or not _is_public(scp[2]):
+            return None
+        return f"{'git@' if scp[1] == 'git' else ''}{scp[2]}:{scp[3]}"
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return None
+    if parts.scheme not in ("https", "git", "ssh") or not _is_public(host):
+        return None
+    user = "git@" if parts.scheme == "ssh" and parts.username == "git" else ""
+    return f"{parts.scheme}://{user}{host}{f':{port}' if port else ''}{parts.path}"
+
+
+def _is_public(host: str) -> bool:
+    """Return whether a host has a name that a stranger may know, and no address."""
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        _, dot, last = host.lower().rstrip(".").rpartition(".")
+        return bool(dot) and last not in _INSIDE and not last.isdecimal()
+    return False
 
 
 def _git(*arguments: str) -> str:

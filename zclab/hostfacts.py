@@ -209,6 +209,15 @@ def _host() -> Iterator[Fact]:
         ("software.zclab", "text", "1", "version of zclab", _NEVER),
         ("software.commit", "text", "1", "commit it was built from", _HAND),
         ("software.dirty", "bool", "1", "whether files differed from it", _HAND),
+        (
+            "software.remote",
+            "text",
+            "1",
+            "where others can clone it from: the checkout's remote origin, without "
+            "user and password; null where that is a folder or a host of no public "
+            "name",
+            _HAND,
+        ),
         ("software.python", "text", "1", "version of Python", _NEVER),
         ("software.liburing", "text", "1", "version of the headers", _NEVER),
         ("software.compiler", "text", "1", "what compiled the send loop", _NEVER),
@@ -236,6 +245,16 @@ def _cpu() -> Iterator[Fact]:
     """Yield the facts of the CPUs."""
     rows = (
         ("model", "text", "1", "model name (/proc/cpuinfo)", _NEVER),
+        (
+            "family",
+            "int",
+            "1",
+            "cpu family (/proc/cpuinfo): with the next two it tells CPUs of one name "
+            "apart; null where the architecture has none",
+            _NEVER,
+        ),
+        ("model_number", "int", "1", "model (/proc/cpuinfo), likewise", _NEVER),
+        ("stepping", "int", "1", "stepping (/proc/cpuinfo), likewise", _NEVER),
         ("microcode", "text", "1", "revision (/proc/cpuinfo)", _NEVER),
         ("online", "int", "1", "CPUs online", _HAND),
         ("usable", "int", "1", "CPUs that this process may use", _HAND),

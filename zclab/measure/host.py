@@ -231,6 +231,9 @@ def _cpu(tree: Tree) -> dict[str, Any]:
     }
     return {
         "model": first.get("model name") or platform.machine(),
+        "family": _number(first.get("cpu family")),
+        "model_number": _number(first.get("model")),
+        "stepping": _number(first.get("stepping")),
         "microcode": first.get("microcode"),
         "online": os.cpu_count(),
         "usable": len(os.sched_getaffinity(0)),
@@ -254,6 +257,11 @@ def _cpu(tree: Tree) -> dict[str, Any]:
             if text and text != "Not affected"
         },
     }
+
+
+def _number(text: str | None) -> int | None:
+    """Return a text as a number, None where it is none: stepping may be unknown."""
+    return int(text) if text and text.isdecimal() else None
 
 
 def _cpu_list(text: str | None) -> str | None:
@@ -376,6 +384,7 @@ def _software(tree: Tree) -> dict[str, Any]:
         "zclab": code["version"],
         "commit": code["commit"],
         "dirty": code["dirty"],
+        "remote": checkout.remote(),
         "python": platform.python_version(),
         "liburing": probe.liburing_version(),
         "compiler": probe.compiler(),
