@@ -86,13 +86,20 @@ class Arm:
         """Return the UDP datagrams that so many requests made; None over TCP."""
         if self.point.protocol is not Protocol.UDP:
             return None
-        if self.options.cork:
-            return requests // self.batch
-        if self.options.more > 1:
-            return requests // self.options.more
+        gathered = self.batch if self.options.cork else self.options.more
+        sends = requests // gathered
         if self.options.segment:
-            return requests * -(-self.point.io_size_bytes // self.options.segment)
-        return requests
+            bytes_sent = self.point.io_size_bytes * gathered
+            return sends * -(-bytes_sent // self.options.segment)
+        return sends
+
+
+class _Team(Team):
+    """A team whose first thread can be asked for more than its share."""
+
+    def first(self, sender: Sender, **span: Any) -> Counts:
+        """Have a sender on the first thread's ring send in that thread, alone."""
+        return self._pools[0].submit(partial(sender.slice, **span)).result()
 
 
 def _up(points: tuple[Point, ...], target: Target | None) -> Route:
@@ -234,24 +241,17 @@ class Station:
                 first += len(arm.flows)
         for arm in sharing:
             if arm.options.threads > 1:
-                team = Team(
+                witnesses: list[Sender] = []
+                team = _Team(
                     [
-                        partial(self._join, ring_setup, arm, number)
+                        partial(self._join, ring_setup, arm, number, witnesses)
                         for number in range(arm.options.threads)
                     ]
                 )
                 self._closers.append(team.close)
                 arm.send = team.slice
-                if self._wants_witness(arm):
-                    self._open_witness(ring_setup, arm)
-
-    def _open_witness(self, ring_setup: RingSetup, arm: Arm) -> None:
-        """Make a sender for a team's witness, as its rings belong to its threads."""
-        flows = arm.flows[: arm.options.flows]
-        sockets = [flow.sending.fileno() for flow in flows]
-        ring = Ring(sockets, _holding(ring_setup, [arm]))
-        self._closers.append(ring.close)
-        arm.witness = self._sender(ring, 0, _witness(arm), flows, 0).slice
+                if witnesses:
+                    arm.witness = partial(team.first, witnesses[0])
 
     def _shape(self, arm: Arm) -> Shape:
         return Shape(
@@ -264,9 +264,13 @@ class Station:
         )
 
     def _join(
-        self, ring_setup: RingSetup, arm: Arm, number: int
+        self, ring_setup: RingSetup, arm: Arm, number: int, witnesses: list[Sender]
     ) -> tuple[Sender, Callable[[], None]]:
-        """Make the sender of one thread of a team, in that thread."""
+        """Make the sender of one thread of a team, in that thread.
+
+        The first one's ring is the witness's too: only it knows how far the stamps of
+        its sockets are.
+        """
         assert arm.shape
         if arm.options.cpu == "auto":
             cpus = sorted(self._all_cpus, reverse=True)
@@ -278,6 +282,8 @@ class Station:
             [flow.sending.fileno() for flow in flows],
             _holding(ring_setup, [arm]),
         )
+        if number == 0 and self._wants_witness(arm):
+            witnesses.append(self._sender(ring, 0, _witness(arm), flows, number))
         return self._sender(ring, 0, arm, flows, number), ring.close
 
     def _sender(
@@ -332,7 +338,9 @@ class Station:
                 "ring_flags": list(ring.facts.setup_flags) if ring else [],
                 "sq_entries": ring.facts.sq_entries if ring else 0,
                 "cq_entries": ring.facts.cq_entries if ring else 0,
-                "registered_file": True,
+                "registered_file": all(
+                    arms[BASELINE].options.file for arms in self.arms.values()
+                ),
                 "registered_ring": ring.facts.registered_ring if ring else False,
                 "report_usage": self.report_usage,
                 "notification_lag": {
@@ -512,6 +520,7 @@ class Station:
             warmup_ns=0, budget_ns=WITNESS_NS, requests_max=WITNESS_REQUESTS
         )
         self._settle(arm, counts, drops, before)
+        self._check_payload(arm, self._tally(arm) - before)
         arm.witness = None
         return {
             "witness_notifications": counts["notifications"],
