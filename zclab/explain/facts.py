@@ -3,7 +3,8 @@
 Any fact may be absent: it is then left out of the tables, and never guessed.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -139,13 +140,137 @@ def _table(
 
 
 def mitigations(run: Run) -> dict[str, str]:
-    """Return the CPU mitigations that are active, by vulnerability."""
+    """Return what the kernel says of each vulnerability that the CPU has, by name."""
     found = lookup(run.host, "cpu", "mitigations") or {}
     return {
         name: str(text)
         for name, text in found.items()
         if str(text) not in ("Not affected", "")
     }
+
+
+def mitigations_text(run: Run) -> str:
+    """Return what is done against CPU vulnerabilities and costs something, in words.
+
+    Like `retpolines, IBPB conditional, Safe RET (no microcode)`. A text that begins
+    with Vulnerable may name one too: what is done, and what it lacks. Left out is what
+    every x86 kernel has (barriers against spectre_v1, RSB filling), what the CPU does
+    by itself, and what guards a hypervisor or a process that asks for it.
+
+    Returns:
+        The words; `none` where nothing of the kind is on; empty where no vulnerability
+        is recorded, as that may be one of a kernel that tells none.
+
+    Source: arch/x86/kernel/cpu/bugs.c, cpu_show_common() and what it calls.
+
+    """
+    states = mitigations(run)
+    if not states:
+        return ""
+    words = (
+        word
+        for name in dict.fromkeys([*_CURES, *states])  # the order of _CURES
+        for word in _CURES.get(name, _named_cure)(name, states.get(name, ""))
+    )
+    return ", ".join(dict.fromkeys(words)) or "none"
+
+
+_NO_CURE = ("", "Vulnerable", "Not affected", "Unknown", "No microcode")
+_LACKS = "no microcode"
+
+
+def _split(text: str) -> tuple[str, list[str]]:
+    """Return what is said first, and all else; before Linux 6.9 commas part it too."""
+    said = re.sub(r"^(Mitigation|Vulnerable)(: ?|$)", "", text)
+    first, *others = (part.strip() for part in re.split(r"[;,]", said))
+    return first, others
+
+
+def _plain(words: Mapping[str, str]) -> Callable[[str, str], Iterator[str]]:
+    """Return what yields the words for the first key that a text begins with.
+
+    Empty words are of what costs a sender nothing.
+    """
+
+    def cure(name: str, text: str) -> Iterator[str]:
+        first, others = _split(text)
+        word = next((words[key] for key in words if first.startswith(key)), "")
+        if word:
+            yield f"{word} ({_LACKS})" if _LACKS in others else word
+
+    return cure
+
+
+def _spectre_v2(name: str, text: str) -> Iterator[str]:
+    first, others = _split(text)
+    if first not in (*_NO_CURE, "CSV2"):
+        yield "retpolines" if first == "Retpolines" else first
+    for part in others:
+        what, _, how = part.partition(": ")
+        if what in ("IBPB", "STIBP") and how != "disabled":
+            yield f"{what} {how}"
+        elif what == "IBRS_FW":
+            yield "IBRS in firmware calls"
+        elif what == "BHI" and how.startswith(("SW loop", "BHI_DIS_S")):
+            yield f"BHI {how}"
+        elif what == "BHB":  # arm64
+            yield "BHB"
+
+
+def _named_cure(name: str, text: str) -> Iterator[str]:
+    """Yield what is said first of a vulnerability that is not known here."""
+    first, _ = _split(text)
+    if text.startswith("Mitigation") and first not in _NO_CURE:
+        yield f"{first} ({name})"
+
+
+_NONE = _plain({})
+_BUFFERS = _plain(
+    {"Clear CPU buffers: VM": "", "Clear CPU buffers": "CPU buffers cleared"}
+)
+
+_CURES: dict[str, Callable[[str, str], Iterator[str]]] = {
+    "spectre_v2": _spectre_v2,
+    "meltdown": _plain({"PTI": "PTI"}),
+    "retbleed": _plain(
+        {
+            "untrained return thunk": "untrained return thunk",
+            "IBPB": "IBPB at entry",
+            "Stuffing": "return stack stuffing",
+            # IBRS, Enhanced IBRS: spectre_v2 has it already.
+        }
+    ),
+    "spec_rstack_overflow": _plain(
+        {
+            "Safe RET": "Safe RET",
+            "safe RET": "Safe RET",  # of older kernels
+            "IBPB on VMEXIT": "",
+            "IBPB": "IBPB at entry",
+        }
+    ),
+    "indirect_target_selection": _plain(
+        {
+            "Aligned branch/return thunks": "aligned thunks (ITS)",
+            "Retpolines": "return stack stuffing",
+        }
+    ),
+    "mds": _BUFFERS,
+    "tsx_async_abort": _BUFFERS,
+    "reg_file_data_sampling": _BUFFERS,
+    "tsa": _BUFFERS,
+    # With `via prctl` only a process that asks for it pays.
+    "spec_store_bypass": lambda name, text: iter(
+        ["SSBD"] if text == "Mitigation: Speculative Store Bypass disabled" else []
+    ),
+    **dict.fromkeys(
+        (
+            *("spectre_v1", "l1tf", "itlb_multihit", "srbds", "vmscape"),
+            *("gather_data_sampling", "old_microcode", "ghostwrite"),
+            "mmio_stale_data",  # clears for guests, and for all where mds does
+        ),
+        _NONE,
+    ),
+}
 
 
 def paths(run: Run) -> pd.DataFrame:
