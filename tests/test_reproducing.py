@@ -10,7 +10,7 @@ import typer
 
 from zclab import options, planfile, situation
 from zclab.cli import app
-from zclab.explain import claims, conclusions
+from zclab.explain import claims, conclusions, published
 from zclab.packet import payload_bytes
 from zclab.params import Mode, Protocol
 
@@ -134,6 +134,36 @@ def test_options_in_the_text_exist(page):
 
     assert {"eor", "cpu", "flows"} <= named
     assert named <= known
+
+
+def test_ns_saved_do_not_carry_over_as_v5_s_own_do_not(page):
+    """What a request saves and a notification costs there follow from the tables."""
+    rows = published.claims().set_index(["table", "column", "io_size_bytes"])
+    saved = rows["published_saved_ns"].sort_index()
+    text = " ".join(page.split())
+    dummy, nic = (saved[table, "zc + flush"] for table in ("v5-dummy", "v5-nic"))
+    dearer = [
+        saved[table, "zc"] - saved[table, "zc + flush"]
+        for table in ("v5-dummy", "v5-nic")
+    ]
+    here, there = (f"{ns.min():.0f} to {ns.max():.0f}" for ns in dearer)
+
+    assert (
+        f"saves {dummy[4000]:.0f} ns at 4000 B on the dummy device and "
+        f"{nic[4000]:.0f} on its NIC, at 600 B {dummy[600]:.0f} and {nic[600]:.0f}."
+    ) in text
+    assert (
+        f'"zc + flush" {here} ns dearer than its "zc" on the dummy device, and {there} '
+        "on its NIC."
+    ) in text
+
+
+def test_runs_are_compared_as_the_page_says(page):
+    """The section on another host has the command, and what makes a point the same."""
+    rule = page.partition("\n## Another host, another day\n")[2].partition("\n## ")[0]
+
+    assert "zclab compare RUN RUN --html" in rule
+    assert "[another host](#another-host-another-day)" in page
 
 
 def test_the_thread_is_named(page):

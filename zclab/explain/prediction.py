@@ -96,8 +96,8 @@ def verdict(said: Prediction, shares: pd.Series, *, readable: bool = True) -> st
     Args:
         said: the prediction.
         shares: copied shares of the arms that it is about, from 0 to 1.
-        readable: whether a share below 1 means what it says; not over TCP since 6.10
-            (`preflight.over_reports`).
+        readable: whether a share between 0 and 1 means what it says; not over TCP since
+            6.10 (`preflight.over_reports`).
 
     """
     if shares.empty or (said.copied is None and said.works is not False):
