@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from zclab.errors import MeasureError
 from zclab.measure import pilot
 from zclab.measure.pilot import CANDIDATES_NS, DEFAULT_NS, best
 from zclab.params import Mode, Path, Plan, Protocol, Stop, grid
@@ -57,6 +58,34 @@ def test_one_burst_does_not_decide():
     gains[DEFAULT_NS][0] = 5.0
 
     assert best(gains, seconds()) == DEFAULT_NS
+
+
+def test_an_arm_whose_requests_all_fail_is_named():
+    """Where nothing completed there is no time per request, and the errnos are told."""
+    points = grid(
+        path=Path.SINK,
+        protocol=Protocol.UDP,
+        family=4,
+        sizes=(1200,),
+        modes=(Mode.SEND, "send_zc:on_error=count"),
+        batch=8,
+    )
+    plan = Plan(profile="test", points=points, seed=1, slice_ns=0, synthetic=Truth())
+
+    class Failing(Lab):
+        def block(self, point, order, number, slice_ns, deadline_s):
+            samples = super().block(point, order, number, slice_ns, deadline_s)
+            for sample in samples:
+                if sample["arm"] != Mode.SEND:
+                    sample |= {"requests": 0, "errors": "EINVAL:64 ENOBUFS:2"}
+            return samples
+
+    says = r"send_zc:on_error=count on sink-udp4-.*EINVAL:64 ENOBUFS:2"
+    with (
+        Failing(plan, Path.SINK) as lab,
+        pytest.raises(MeasureError, match=says),
+    ):
+        pilot.choose(plan, {Path.SINK: lab})
 
 
 def test_it_is_asked_for_blocks_that_are_not_the_run_s():

@@ -23,6 +23,7 @@ from typing import Any
 from zclab.errors import CapabilityError, MeasureError
 from zclab.measure import host
 from zclab.measure.process import Worker
+from zclab.measure.site import check_completed
 from zclab.params import CONTROL, Plan, Point
 
 FREQUENCY_HZ = 4999  # not in step with the timer tick
@@ -81,7 +82,7 @@ def record(
 
     Raises:
         CapabilityError: perf, a right, the path or a mode is missing.
-        MeasureError: perf failed, or the worker did.
+        MeasureError: perf failed, or the worker did, or every request of an arm.
 
     """
     needed()
@@ -115,6 +116,7 @@ def _arm(worker: Worker, point: Point, arm: str, slice_ns: int) -> dict[str, Any
         data = Path(folder) / "perf.data"
         with _sampling(worker.sender_pid(), data):
             sample = send(slice_ns)
+        check_completed(sample)
         stacks = Counter(_stacks(data))
     samples = sum(stacks.values())
     cpu_ns = sample["cpu_user_ns"] + sample["cpu_sys_ns"]

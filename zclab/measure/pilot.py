@@ -17,7 +17,7 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.optimize import nnls
 
-from zclab.measure.site import Site
+from zclab.measure.site import Site, check_completed
 from zclab.params import BASELINE, CONTROL, Plan, Point
 
 CANDIDATES_NS = (1_000_000, 2_000_000, 5_000_000, 10_000_000, 20_000_000)
@@ -32,6 +32,10 @@ def choose(plan: Plan, sites: Mapping[str, Site]) -> dict[str, int]:
     """Return the slice length in ns for each point, by its name.
 
     It measures for about a second per point.
+
+    Raises:
+        MeasureError: every request of an arm failed; the message has the errors.
+
     """
     return {point.name: _of(plan, point, sites[point.place]) for point in plan.points}
 
@@ -49,6 +53,8 @@ def _of(plan: Plan, point: Point, site: Site) -> int:
             # Below 0: no block of the run, and for a model other weather each time.
             samples = site.block(point, order, -1 - number, slice_ns, DEADLINE_S)
             seconds[slice_ns] += site.clock() - start
+            for sample in samples:
+                check_completed(sample)
             found = {sample["arm"]: sample for sample in samples}
             costs = [found[arm]["elapsed_ns"] / found[arm]["requests"] for arm in arms]
             gains[slice_ns].append(math.log(costs[0] / costs[1]))

@@ -4,6 +4,7 @@ Nothing that needs Linux is loaded before a plan asks for it, so that a syntheti
 can be taken anywhere.
 """
 
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
@@ -112,6 +113,16 @@ def facts(plan: Plan, target: Target | None = None) -> dict[str, Any]:
 def needed(plan: Plan, target: Target | None) -> Target | None:
     """Return the target, where what is left of a plan has a use for it."""
     return target if str(Path.NIC) in plan.places else None
+
+
+def check_completed(sample: Mapping[str, Any]) -> None:
+    """Raise MeasureError, with the errors, where a sample has no request to time."""
+    if not sample["requests"]:
+        raise MeasureError(
+            f"{sample['arm']} on {sample['point']}: not one request completed "
+            f"({sample['errors'] or 'no error was counted'}), so none has a time; "
+            "leave the arm out, or change what is refused"
+        )
 
 
 TRIAL_SLICE_NS = 1_000_000
