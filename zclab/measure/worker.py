@@ -11,7 +11,6 @@ some tenths of a percent between two equal processes, however long each is measu
 
 import json
 import os
-import resource
 import signal
 import sys
 import traceback
@@ -24,6 +23,7 @@ from zclab.measure.path import packet_taps
 from zclab.measure.station import Station
 from zclab.measure.target import Target
 from zclab.params import Path, Plan
+from zclab.uring.sender import area_bytes
 
 AGAIN = 64  # exit status of a placement that makes room for the next
 
@@ -40,17 +40,10 @@ def _raise_memlock(plan: Plan) -> None:
     comparison should not depend on who runs it. Must come before the user namespace,
     in which nobody may raise a limit.
     """
-    if 0 <= memlock.use_hard_limit() < 2 * _area_bytes(plan):
+    asked = ((p.io_size_bytes, p.options(arm)) for p in plan.points for arm in p.arms)
+    largest = max(area_bytes(size, given, given.buffers) for size, given in asked)
+    if 0 <= memlock.use_hard_limit() < 2 * largest:
         memlock.use_all()
-
-
-def _area_bytes(plan: Plan) -> int:
-    """Return the largest memory that the buffers of one arm take."""
-    return max(
-        point.options(arm).buffers * (point.io_size_bytes + 2 * resource.getpagesize())
-        for point in plan.points
-        for arm in point.arms
-    )
 
 
 def _enter(place: str) -> str:
