@@ -292,8 +292,9 @@ class Options:
     lag: int = _option(
         0,
         "notifications",
-        "outstanding ones from which they are fetched; 0: 128 as liburing's example, "
-        "msg_zerocopy 32 as the kernel's test",
+        "outstanding ones from which they are fetched; 0: 128 as liburing's example; "
+        "msg_zerocopy: sends after which the error queue is looked at, 0: 32 as the "
+        "kernel's test",
         _number(0, SLOTS),
     )
     sndbuf: int = _option(

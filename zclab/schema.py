@@ -194,7 +194,13 @@ COLUMNS: tuple[Column, ...] = (
         "1",
         "times that CQEs were found not to fit the completion queue",
     ),
-    Column("submits", "int", "1", "system calls that submitted requests"),
+    Column(
+        "submits",
+        "int",
+        "1",
+        "hand-overs of requests, each a system call; with sqpoll one is made only to "
+        "wake its thread",
+    ),
     Column(
         "cpu_user_ns",
         "int",
