@@ -24,9 +24,9 @@ class Failing:
 
     def block(self, point, order, *_):
         """Return samples without a request."""
-        sample = {"requests": 0, "errors": "EINVAL:64", "point": point.name}
-        times = {"elapsed_ns": 1, "cpu_user_ns": 1, "cpu_sys_ns": 0}
-        return [sample | times | {"arm": arm} for arm in order]
+        sample = {"point": point.name, "requests": 0, "errors": "EINVAL:64"}
+        times = dict.fromkeys(("elapsed_ns", "cpu_user_ns", "cpu_sys_ns"), 1)
+        return [sample | times | {"sent_total_bytes": 0, "arm": arm} for arm in order]
 
     def sender_pid(self):
         """Return the process that perf would sample."""
