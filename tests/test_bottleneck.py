@@ -382,3 +382,114 @@ def test_a_responder_without_a_slice_has_no_share(tmp_path: Path) -> None:
         tcp_timeouts=0,
     )
     assert set(readable.answered(run)["responder busy [% of its CPU]"]) == {"-"}
+
+
+def received(
+    tmp_path: Path,
+    path: PacketPath,
+    *,
+    resent: dict[str, int],
+    families: tuple[int, ...] = (4,),
+    protocol: Protocol = Protocol.TCP,
+    situation: str = "",
+) -> Run:
+    """Return a run in which each slice resends so much, of 1000 requests in all."""
+    made = samples.make(
+        tmp_path,
+        plan_points=tuple(
+            point
+            for family in families
+            for point in grid(
+                path=path,
+                protocol=protocol,
+                family=family,
+                sizes=(4096,),
+                modes=("send", "send_zc", "send_zc_fixed"),
+                batch=1,
+                situation=situation,
+            )
+        ),
+        planned=20,
+        gain=lambda point, arm: 0.0,
+        copied={"nic": 0.0},
+    )
+    table = made.samples
+    return replace(
+        made,
+        samples=table.assign(
+            # A quarter went out while it warmed up, and may have been resent as well.
+            requests=750,
+            sent_total_bytes=1000 * 4096,
+            tcp_retransmits=pd.array(
+                [resent.get(arm, 0) for arm in table["arm"]], dtype="Int64"
+            ),
+        ),
+    )
+
+
+@pytest.mark.parametrize("path", [PacketPath.LO, PacketPath.VETH])
+def test_what_zerocopy_resends_to_this_host_is_told(
+    tmp_path: Path, path: PacketPath
+) -> None:
+    """The most come first, the control is left out, and the cause is named."""
+    run = received(tmp_path, path, resent={"send_zc": 3, "send_zc_fixed": 4})
+
+    assert bottleneck.resent(run) == (
+        f"Resent over {path} at 4096 B: send_zc_fixed 4.0 segments per 1000 requests, "
+        f"send_zc 3.0, send 0.00 (n=20). {bottleneck.OVERTAKEN}"
+    )
+    assert bottleneck.resent(run).isascii()
+
+
+def test_points_of_one_size_are_told_apart(tmp_path: Path) -> None:
+    """Where two points share place and size, what they differ in is said."""
+    run = received(tmp_path, PacketPath.LO, resent={"send_zc": 1}, families=(4, 6))
+    text = bottleneck.resent(run)
+
+    assert "lo at 4096 B, IPv4, batch 1: send_zc 1.0" in text
+    assert "lo at 4096 B, IPv6, batch 1: send_zc 1.0" in text
+    assert text.count(bottleneck.OVERTAKEN) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "resent"),
+    [
+        (PacketPath.LO, {"send": 3, "send_zc": 3, "send_zc_fixed": 3}),
+        (PacketPath.LO, {"send": 3}),
+        (PacketPath.NIC, {"send_zc": 3, "send_zc_fixed": 3}),
+    ],
+)
+def test_other_resends_have_no_known_cause(
+    tmp_path: Path, path: PacketPath, resent: dict[str, int]
+) -> None:
+    """Losses that plain sends have too, or that a wire has, are told without one."""
+    text = bottleneck.resent(received(tmp_path, path, resent=resent))
+
+    assert text.startswith(f"Resent over {path} at 4096 B: send")
+    assert text.endswith("(n=20).")
+
+
+def test_little_that_is_resent_is_not_told(tmp_path: Path) -> None:
+    """Nor what an old run did not count, nor UDP, nor what only a responder took."""
+    much = {"send_zc": 4}
+    little = received(tmp_path / "a", PacketPath.LO, resent={"control": 9})
+    one = (little.samples["block"] == 3) & (little.samples["arm"] == "send_zc")
+    rare = little.samples.assign(tcp_retransmits=one.astype("Int64") * 9)
+    old = received(tmp_path / "b", PacketPath.LO, resent=much)
+    unknown = pd.array([pd.NA] * len(old.samples), dtype="Int64")
+    answered = received(
+        tmp_path / "c", PacketPath.SINK, resent=much, situation="answered"
+    )
+    udp = received(tmp_path / "d", PacketPath.VETH, resent=much, protocol=Protocol.UDP)
+
+    assert bottleneck.resent(little) == ""
+    assert bottleneck.RESENT < 9 / 20_000
+    assert bottleneck.resent(replace(little, samples=rare)) == ""
+    assert (
+        bottleneck.resent(
+            replace(old, samples=old.samples.assign(tcp_retransmits=unknown))
+        )
+        == ""
+    )
+    assert bottleneck.resent(answered) == ""
+    assert bottleneck.resent(udp) == ""

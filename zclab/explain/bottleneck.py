@@ -33,7 +33,7 @@ from zclab import situation, stats
 from zclab.explain import joined, processor, table
 from zclab.explain.facts import lookup
 from zclab.packet import ETHERNET_BYTES, header_bytes, payload_bytes
-from zclab.params import BASELINE, CONTROL, Path, Point, Protocol
+from zclab.params import BASELINE, CONTROL, Path, Point, Protocol, arm_mode
 from zclab.store import Run
 
 WIRE = 0.90
@@ -41,6 +41,19 @@ BUSY = 0.85  # CPU time comes in ticks, and a wake-up now and then is no idling
 LOST = 0.01
 
 WAITED = 0.5
+
+RESENT = 1e-4  # segments a request; plain sends over lo stay below 1e-5
+RESENT_FEWEST = 10
+OVERTAKEN_TIMES = 3
+
+# Measured on Linux 6.18 (docs/design.md, "Resent over loopback").
+OVERTAKEN = (
+    "None was lost where this was traced (Linux 6.18): what zerocopy sends to this "
+    "host is copied in softirq on the CPU that transmits it (skb_copy_ubufs in "
+    "ip_local_deliver_finish); where an ACK makes that the receiver's CPU, the next "
+    "packet of the sender's CPU overtakes it, which TCP takes for a loss until a DSACK "
+    "says otherwise."
+)
 
 BY_WIRE, BY_RECEIVER, BY_DROPS, BY_SENDER = "wire", "receiver", "drops", "sender"
 BY_ANSWERS = "answers"
@@ -339,6 +352,100 @@ def sentences(frame: pd.DataFrame) -> list[str]:
     return [
         f"{place}: {_said(mine)}" for place, mine in frame.groupby("path", sort=False)
     ]
+
+
+def resent(run: Run) -> str:
+    """Return what TCP sent again to a receiver, by place and size, and why.
+
+    Told is a point in which an arm resent `RESENT` of its requests or more, and
+    `RESENT_FEWEST` segments: below that, plain sends do now and then as well. The cause
+    is added where zerocopy makes the difference and the receiver is on this host.
+
+    Returns:
+        Sentences of ASCII; empty where no point is told.
+
+    """
+    told = [
+        (point, shares)
+        for point in run.plan.points
+        if point.path in LIVE
+        and point.protocol is Protocol.TCP
+        and (shares := _resent_shares(run, point))
+    ]
+    if not told:
+        return ""
+    sentences = [
+        f"Resent over {_of_several(point, told)}: {_said_resent(shares)}"
+        for point, shares in told
+    ]
+    if any(_overtaken(point, shares) for point, shares in told):
+        sentences.append(OVERTAKEN)
+    return " ".join(sentences)
+
+
+def _resent_shares(run: Run, point: Point) -> dict[str, tuple[float, int]]:
+    """Return segments resent per request, and blocks, by arm; the most first.
+
+    Nothing where no arm resent enough to be told. The counter is of the warm-up too,
+    and so are the requests that it is divided by.
+    """
+    samples = run.samples
+    known = samples["tcp_retransmits"].notna() & (samples["arm"] != CONTROL)
+    mine = samples[known & (samples["point"] == point.name)]
+    found = {}
+    enough = False
+    for arm, rows in mine.groupby("arm", observed=True):
+        segments = int(rows["tcp_retransmits"].sum())
+        requests = float(rows["sent_total_bytes"].sum()) / point.io_size_bytes
+        if requests:
+            found[str(arm)] = (segments / requests, len(rows))
+            enough |= segments >= max(RESENT_FEWEST, RESENT * requests)
+    ordered = sorted(found.items(), key=lambda item: -item[1][0])
+    return dict(ordered) if enough else {}
+
+
+def _overtaken(point: Point, shares: Mapping[str, tuple[float, int]]) -> bool:
+    """Return whether zerocopy makes the difference, on the way to a local receiver."""
+    plain, _ = shares.get(BASELINE, (math.nan, 0))
+    return point.path in (Path.LO, Path.VETH) and any(
+        share >= RESENT > OVERTAKEN_TIMES * plain
+        for arm, (share, _) in shares.items()
+        if arm_mode(arm).zerocopy
+    )
+
+
+def _of_several(
+    point: Point, told: Sequence[tuple[Point, Mapping[str, tuple[float, int]]]]
+) -> str:
+    """Return place and size; and all that points alike in these differ in."""
+    same = [
+        other
+        for other, _ in told
+        if (other.place, other.io_size_bytes) == (point.place, point.io_size_bytes)
+    ]
+    text = f"{point.place} at {point.io_size_bytes} B"
+    if len(same) == 1:
+        return text
+    given = f", {opts.spell(point.given)}" if point.given else ""
+    return f"{text}, IPv{point.family}, batch {point.batch}{given}"
+
+
+def _said_resent(shares: Mapping[str, tuple[float, int]]) -> str:
+    """Return what was resent by arm, as the rest of a sentence."""
+    (most, share), *others = ((arm, share) for arm, (share, _) in shares.items())
+    return (
+        ", ".join(
+            [
+                f"{most} {_per_1000(share)} segments per 1000 requests",
+                *(f"{arm} {_per_1000(less)}" for arm, less in others),
+            ]
+        )
+        + f" (n={min(n for _, n in shares.values())})."
+    )
+
+
+def _per_1000(share: float) -> str:
+    return f"{1000 * share:.2f}" if 1000 * share < 0.995 else f"{1000 * share:.1f}"
 
 
 _MEANINGS = {
