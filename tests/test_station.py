@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 
 from tests.live import in_namespaces, needs_uring
-from zclab.measure.station import Arm
+from zclab.errors import InputError
+from zclab.measure.station import Arm, check_looks
 from zclab.options import Options, parse
 from zclab.params import Mode, Path, Point, Protocol
+from zclab.uring.sender import Shape
 
 POINT = Point(
     path=Path.LO,
@@ -19,12 +21,12 @@ POINT = Point(
 )
 
 
-def arm(options: str, point: Point = POINT) -> Arm:
-    """Return an arm of plain sends that has no socket."""
+def arm(options: str, point: Point = POINT, mode: Mode = Mode.SEND) -> Arm:
+    """Return an arm that has no socket."""
     return Arm(
         point=point,
-        name="send",
-        mode=Mode.SEND,
+        name=mode,
+        mode=mode,
         options=Options.of(parse(options)),
         flows=[],
         cpus=set(),
@@ -56,6 +58,46 @@ def test_over_tcp_there_are_no_datagrams():
         arm("more=3", replace(POINT, protocol=Protocol.TCP, batch=1)).datagrams(24)
         is None
     )
+
+
+def looked(options: str) -> None:
+    """Check an arm of msg_zerocopy whose notifications are fetched now and then."""
+    held = arm(options, replace(POINT, batch=4), Mode.MSG_ZEROCOPY)
+    check_looks(
+        held,
+        Shape(
+            mode=held.mode,
+            io_size_bytes=1000,
+            batch=held.batch,
+            options=held.options,
+            memlock_bytes=-1,
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("verify=on:more=3:lag=63", "more=3 holds .* all 64 .* use lag=62 or less"),
+        ("verify=on:cork=on:lag=62", "cork=on holds .* use lag=61 or less"),
+        ("more=3:lag=1023", "use lag=1022 or less"),
+        ("verify=on:more=65", "leave more=65 out"),
+    ],
+)
+def test_what_is_held_back_is_not_awaited(options, says):
+    """A look at the error queue must come before all that is outstanding is awaited."""
+    with pytest.raises(InputError, match=says) as caught:
+        looked(options)
+
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options", ["verify=on:more=3:lag=62", "verify=on:cork=on", "verify=on:lag=64"]
+)
+def test_what_is_looked_for_in_time_is_allowed(options):
+    """The last lag that will do, and any where nothing is held back."""
+    looked(options)
 
 
 STATION = """

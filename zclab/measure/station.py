@@ -71,6 +71,11 @@ class Arm:
         return self.point.arm_batch(self.name)
 
     @property
+    def gathered(self) -> int:
+        """Requests that are held back until they leave as one."""
+        return self.batch if self.options.cork else self.options.more
+
+    @property
     def fixed(self) -> bool:
         """Whether it sends from registered memory, at least now and then."""
         if self.mode is Mode.MIXED:
@@ -86,10 +91,9 @@ class Arm:
         """Return the UDP datagrams that so many requests made; None over TCP."""
         if self.point.protocol is not Protocol.UDP:
             return None
-        gathered = self.batch if self.options.cork else self.options.more
-        sends = requests // gathered
+        sends = requests // self.gathered
         if self.options.segment:
-            bytes_sent = self.point.io_size_bytes * gathered
+            bytes_sent = self.point.io_size_bytes * self.gathered
             return sends * -(-bytes_sent // self.options.segment)
         return sends
 
@@ -227,6 +231,7 @@ class Station:
         alone = [arm for arm in sharing if arm.options.threads == 1]
         for arm in sharing:
             arm.shape = self._shape(arm)
+            check_looks(arm, arm.shape)
         if alone:
             sockets = [flow.sending.fileno() for arm in alone for flow in arm.flows]
             ring = Ring(sockets, _holding(ring_setup, alone))
@@ -619,6 +624,27 @@ def _reply(situation: str) -> Reply:
     if "ack-delay" in words:
         found = replace(found, ack_delay_ns=int(words["ack-delay"]) * 1000)
     return found
+
+
+def check_looks(arm: Arm, shape: Shape) -> None:
+    """Raise InputError where msg_zerocopy would await what it still holds back.
+
+    Once as many are outstanding as may be, all are awaited, and over UDP those that
+    are held back never come. The looks at the error queue must come before that.
+    """
+    held = arm.gathered - 1
+    udp = arm.point.protocol is Protocol.UDP
+    if not (held and udp and arm.mode is Mode.MSG_ZEROCOPY):
+        return
+    most = shape.outstanding_max - held
+    if shape.lag > most:
+        name = "cork=on" if arm.options.cork else f"more={arm.options.more}"
+        cure = f"use lag={most} or less" if most > 0 else f"leave {name} out"
+        raise InputError(
+            f"{arm.name} on {arm.point.name}: {name} holds requests back, and with "
+            f"lag={shape.lag} all {shape.outstanding_max} that may be outstanding "
+            f"would be awaited; {cure}"
+        )
 
 
 def _witness(arm: Arm) -> Arm:
