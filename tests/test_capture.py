@@ -215,6 +215,38 @@ def test_a_restart_between_sittings_is_told(tmp_path):
     ]
 
 
+def test_what_was_not_looked_at_again_is_said(tmp_path):
+    """A run that was resumed and ended early has two looks, and none at its end."""
+    run = samples.make(tmp_path, plan_points=POINTS, planned=8, stop_after=3, host=HOST)
+    after = run.folder / store.HOST_AFTER
+    kept = after.read_bytes()
+    after.unlink()
+    once = capture.scope(run)
+    after.write_bytes(kept)
+    with store.Journal.reopen(run.folder, put(HOST, "uptime_s", 20)):
+        pass
+    run = store.load(run.folder)
+    after.unlink(missing_ok=True)
+    twice = capture.scope(run)
+
+    assert "not collected again after the last sample" in once
+    assert "again as the run was gone on with, but not after the last" in twice
+    assert "One change matters." in twice
+
+
+def test_a_joined_run_without_a_last_look_is_counted(tmp_path):
+    """Of runs read as one those that ended early are told."""
+    one = samples.make(tmp_path / "a", plan_points=POINTS, planned=6, host=HOST)
+    two = samples.make(
+        tmp_path / "b", plan_points=samples.points(udp=False), planned=6, host=HOST
+    )
+    both = joined.join([one, two])
+
+    assert "again after the last. Nothing that matters" in capture.scope(both)
+    (two.folder / store.HOST_AFTER).unlink()
+    assert "but of 1 of 2 runs not, which ended early" in capture.scope(both)
+
+
 def test_joined_runs_say_whose_finding_it_is(tmp_path):
     """In runs read as one each finding names its run."""
     one = later(tmp_path / "a", put(HOST, "clocksource", "tsc"))

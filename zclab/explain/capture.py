@@ -120,12 +120,14 @@ def counted(run: Run) -> pd.DataFrame:
 
 def scope(run: Run) -> str:
     """Return what was looked at twice, and whether something matters, as a text."""
-    hosts = [_snapshots(part)[-1] for part in joined.parts(run) if _looks(part) > 1]
+    parts = joined.parts(run)
+    hosts = [_snapshots(part)[-1] for part in parts if len(_snapshots(part)) > 1]
     if not hosts:
         return (
             "The facts were not collected again after the last sample: the run ended "
             "early, so nothing can be said of what changed."
         )
+    ended = sum(_after(part) is not None for part in parts)
     places = sorted({name for host in hosts for name in host.get("paths") or {}})
     looked = ["the host"]
     looked += [f"the place{'s' * (len(places) > 1)} {', '.join(places)}"] * bool(places)
@@ -138,23 +140,31 @@ def scope(run: Run) -> str:
         if found > 1
         else ("One change matters." if found else "Nothing that matters had changed.")
     )
+    first = f"Facts of {named} were collected before the first sample and again"
+    if ended == len(parts):
+        return f"{first} after the last. {told}"
+    if ended:
+        return (
+            f"{first} after the last, but of {len(parts) - ended} of {len(parts)} runs "
+            f"not, which ended early. {told}"
+        )
     return (
-        f"Facts of {named} were collected before the first sample and again after the "
-        f"last. {told}"
+        f"{first} as the run was gone on with, but not after the last: it ended early. "
+        f"{told} Of its last sitting nothing can be said."
     )
 
 
-def _looks(run: Run) -> int:
-    return len(_snapshots(run))
+def _after(run: Run) -> dict[str, Any] | None:
+    """Return the hosts' facts after the last sample; None where it ended early."""
+    after = run.folder / store.HOST_AFTER
+    return (store.read_json(after) or None) if after.is_file() else None
 
 
 def _snapshots(run: Run) -> list[dict[str, Any]]:
     """Return the hosts' facts at the start of each sitting and after the last."""
     found = list(run.hosts or (run.host,))
-    after = run.folder / store.HOST_AFTER
-    if after.is_file() and (last := store.read_json(after)):
-        found.append(last)
-    return found
+    last = _after(run)
+    return [*found, last] if last else found
 
 
 def _differences(run: Run) -> Iterator[Difference]:
