@@ -149,6 +149,70 @@ def test_noise_is_undecided(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("modes", "gains", "words", "because"),
+    [
+        (ARMS[::2], {ARMS[2]: 20}, "yes with registered buffers; plain ones were not "
+         "measured", "send_zc_fixed is faster than send"),
+        (ARMS, {ARMS[2]: 30}, "yes with registered buffers; undecided with plain ones",
+         "send_zc_fixed is faster than send; of send_zc it is not decided"),
+        (ARMS, {ARMS[2]: 30, ARMS[1]: -30}, "yes, but only with registered buffers",
+         "send_zc_fixed is faster than send; send_zc is not"),
+        (ARMS[:2], {ARMS[1]: 30}, "yes, with plain buffers",
+         "send_zc is faster than send"),
+        (ARMS[:2], {ARMS[1]: -30}, "no", "send_zc is not faster than send"),
+    ],
+)  # fmt: skip
+def test_only_what_was_measured_is_refused(tmp_path, modes, gains, words, because):
+    """A mode is ruled out where it was slower or alike, not where it is not known."""
+    made = make(
+        tmp_path,
+        plan_points=points(sizes=(8000,), modes=modes),
+        planned=12,
+        gain=lambda _, arm: gains.get(arm, 0.0),
+        noise=0.04,
+    )
+
+    found = advice.of(made, asked(8000))
+
+    assert found.because == because
+    assert next(advice.lines(found)).endswith(f"on sink: {words}")
+
+
+def test_a_mode_that_is_slower_is_told_beside_one_that_is_open(tmp_path):
+    """Undecided of one mode is no doubt about the other."""
+    made = make(
+        tmp_path,
+        plan_points=points(sizes=(8000,)),
+        planned=12,
+        gain=lambda _, arm: -40.0 if arm == ARMS[1] else 0.0,
+        noise=0.04,
+    )
+
+    found = advice.of(made, asked(8000))
+
+    assert found.answer == advice.UNDECIDED
+    assert found.because.startswith(
+        "send_zc is not faster than send; of send_zc_fixed no difference found that is "
+        "beyond doubt; a gain of "
+    )
+
+
+def test_few_blocks_find_no_gain(tmp_path):
+    """Where no gain would be found nine times in ten, no number of points is told."""
+    made = make(
+        tmp_path,
+        plan_points=points(sizes=(8000,)),
+        planned=7,
+        gain=lambda *_: 0.0,
+        noise=0.2,
+    )
+
+    assert advice.of(made, asked(8000)).because == (
+        "no difference found that is beyond doubt; 7 blocks find no gain reliably"
+    )
+
+
 def test_what_the_run_cannot_answer(run):
     """A path, a batch or a size that the run does not have is one line."""
     with pytest.raises(InputError, match="has nothing on lo"):

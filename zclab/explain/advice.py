@@ -332,10 +332,16 @@ def _answer(rows: Sequence[dict[str, Any]]) -> tuple[str, tuple[str, ...]]:
         if findings == {table.FASTER}:
             faster.append((min(map(_gain, mine)), arm))
         else:
-            slow.append(findings <= {table.SLOWER, table.EQUIVALENT})
+            slow.append(_refused(mine, arm))
     if faster:
         return YES, tuple(arm for _, arm in sorted(faster, reverse=True))
     return (NO if slow and all(slow) else UNDECIDED), ()
+
+
+def _refused(rows: Sequence[dict[str, Any]], arm: str) -> bool:
+    """Return whether an arm was measured, and is known not to be better anywhere."""
+    findings = {_finding(row) for row in rows if row["arm"] == arm}
+    return bool(findings) and findings <= {table.SLOWER, table.EQUIVALENT}
 
 
 def _because(
@@ -350,11 +356,13 @@ def _because(
         which = [f"{arm} {words[arm][0]} than {BASELINE}" for arm in modes]
         others = [
             f"{arm} {short if alike else f'{never} than {BASELINE}'}"
+            if _refused(rows, arm)
+            else f"of {arm} it is not decided"
             for arm, (_, short, never) in words.items()
             if arm not in modes
         ]
         return "; ".join([*which, *others])
-    if answer == NO and alike:
+    if answer == NO and alike and len(words) > 1:
         (better, *_) = next(iter(words.values()))
         return f"no zerocopy mode {better} than {BASELINE}"
     if answer == NO:
@@ -368,19 +376,40 @@ def _because(
             f"{' and '.join(str(size) for size in sorted(sizes))} B do not both "
             "decide it"
         )
-    nothing = "no difference found that is beyond doubt"
-    if all(row["busy"] for row in rows):
-        worst = max(row["mde_percent"] for row in rows)
-        return (
-            f"{nothing}; a gain of {table.mde_text(worst)} points would have been, "
-            "nine times in ten"
+    return "; ".join(_undecided(rows, words))
+
+
+def _undecided(
+    rows: Sequence[dict[str, Any]], words: Mapping[str, tuple[str, str, str]]
+) -> Iterator[str]:
+    """Yield which modes of one size are decided, and what is known of the others.
+
+    Args:
+        rows: of that size, at least one of them undecided.
+        words: what `_better` says of each mode.
+
+    """
+    unsure = [row for row in rows if not _refused(rows, row["arm"])]
+    for arm, (*_, never) in words.items():
+        if _refused(rows, arm):
+            yield f"{arm} {never} than {BASELINE}"
+    which = f"of {unsure[0]['arm']} " if len(unsure) < len(rows) else ""
+    yield f"{which}no difference found that is beyond doubt"
+    if all(row["busy"] for row in unsure):
+        worst = max(row["mde_percent"] for row in unsure)
+        yield (
+            f"a gain of {table.mde_text(worst)} points would have been, nine times in "
+            "ten"
+            if math.isfinite(worst)
+            else f"{min(row['n'] for row in unsure)} blocks find no gain reliably"
         )
+        return
     told = "; ".join(
         f"{row['arm']} {bottleneck.more_text(row) or 'not known'}"
-        for row in rows
+        for row in unsure
         if not row["busy"]
     )
-    return f"{nothing}; the sender's CPU a request, over {BASELINE}: {told}"
+    yield f"the sender's CPU a request, over {BASELINE}: {told}"
 
 
 def _better(rows: Sequence[dict[str, Any]], arm: str) -> tuple[str, str, str]:
@@ -656,7 +685,12 @@ def _limit(row: Mapping[str, Any]) -> str:
 def _in_words(advice: Advice) -> str:
     if advice.answer != YES:
         return advice.answer
-    if FIXED in advice.modes:
-        only = "" if UNFIXED in advice.modes else ", but only"
-        return f"yes{only} with registered buffers"
-    return "yes, with plain buffers"
+    if FIXED not in advice.modes:
+        return "yes, with plain buffers"
+    if UNFIXED in advice.modes:
+        return "yes with registered buffers"
+    if _refused(advice.rows, UNFIXED):
+        return "yes, but only with registered buffers"
+    measured = any(row["arm"] == UNFIXED for row in advice.rows)
+    plain = "undecided with plain ones" if measured else "plain ones were not measured"
+    return f"yes with registered buffers; {plain}"
