@@ -22,7 +22,7 @@ import pandas as pd
 from scipy.special import ndtr, ndtri
 
 from zclab import stats
-from zclab.explain import cost, published, table
+from zclab.explain import claims, cost, published, table
 from zclab.explain.facts import lookup
 from zclab.explain.rung import (
     CASES,
@@ -463,15 +463,39 @@ def _sink_registered(run: Run) -> Iterator[dict[str, Any]]:
 
 
 def published_gain() -> tuple[float, int, float]:
-    """Return v5's largest gain into a dummy device: percent, size in B, ns saved."""
-    claims = published.claims()
-    rows = claims[claims["table"] == "v5-dummy"]
+    """Return v5's largest gain into a dummy device: percent, size in B, ns saved.
+
+    Of the rows that have a counterpart: with a notification per request, as mainline
+    always posts one.
+    """
+    rows = published.claims()
+    rows = rows[rows["table"] == DUMMY]
+    rows = rows[rows["column"].isin(published.TWINS[DUMMY].arms)]
     row = rows.loc[rows["published_percent"].idxmax()]
     return (
         float(row["published_percent"]),
         int(row["io_size_bytes"]),
         float(row["published_saved_ns"]),
     )
+
+
+DUMMY = "v5-dummy"
+
+REACHES, SHORT, NOT_TOLD = "reaches", "short of", "not told"
+
+
+def outcome(row: Mapping[str, Any]) -> str:
+    """Return whether a gain reaches v5's largest, by its whole interval.
+
+    Args:
+        row: a row of `table.summary`, or of `reach`.
+
+    """
+    wanted, _, _ = published_gain()
+    low, high = row["gain_low"], row["gain_high"]
+    if math.isnan(low) or math.isinf(high):
+        return NOT_TOLD
+    return REACHES if low >= wanted else SHORT if high < wanted else NOT_TOLD
 
 
 def reach(run: Run, summary: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -535,11 +559,15 @@ def needed(run: Run, summary: pd.DataFrame | None = None) -> list[str]:
     wanted, size, saved_there = published_gain()
     found = []
     best = frame.iloc[0]
-    reached = "reaches" if best["gain_low"] >= wanted else "is short of"
+    theirs = f"v5's {table.signed(wanted, 0)}%"
+    reached = {
+        REACHES: f"which reaches {theirs}",
+        SHORT: f"which is short of {theirs}",
+        NOT_TOLD: f"of which the interval does not tell whether it reaches {theirs}",
+    }[outcome(best.to_dict())]
     found.append(
         f"Furthest here gets {best['arm']} at {best['point']}: "
-        f"{table.gain_text(best)}, which {reached} v5's {table.signed(wanted, 0)}% "
-        f"(n={best['n']})."
+        f"{table.gain_text(best)}, {reached} (n={best['n']})."
     )
     mine = frame[(frame["point"] == V5.name) & (frame["arm"] == FIXED)]
     for _, row in mine.iterrows():
@@ -607,7 +635,8 @@ def answer(run: Run, summary: pd.DataFrame | None = None) -> str:
     """Return the sentence that answers "can you help me reproduce this?".
 
     It has the figures of the run with their intervals; what was not measured is not
-    in it. Where the run has neither case, it says how to take one.
+    in it. Where the run has neither case, it says how to take one. Of v5's case it has
+    the verdict of `claims` on the row that has a counterpart.
     """
     summary = table.summary(run) if summary is None else summary
     seen = _Seen.of(summary)
@@ -632,22 +661,11 @@ def answer(run: Run, summary: pd.DataFrame | None = None) -> str:
     if won is not None:
         parts.append(
             f"v5's case, {size} B into a sink, is {_gain(won)}, {_saved(won)} ns saved "
-            f"(published {table.signed(wanted, 0)}%, {table.signed(saved_there, 0)} ns)"
+            f"with {_copied(won)} copied (published {table.signed(wanted, 0)}%, "
+            f"{table.signed(saved_there, 0)} ns, with a notification per request as "
+            f"here: {_verdict(won)})"
         )
-    reproduced = won is not None and won["gain_low"] > 0 and _zerocopy(won)
-    delivered = lost is not None and not _zerocopy(lost)
-    if reproduced and delivered:
-        opening = "Yes, but not over veth, where the kernel copies what it delivers"
-    elif reproduced:
-        opening = "Yes, into a device that drops"
-    elif won is None:
-        opening = "Only the loss, as v5's case was not measured"
-    elif won["gain_high"] <= 0:
-        opening = "Not on this host"
-    elif sunk is not None and sunk["gain_low"] > 0 and _zerocopy(sunk):
-        opening = "Yes with large sends into a sink, undecided at v5's size"
-    else:
-        opening = "Undecided on this host"
+    opening = _opening(lost, sunk, won)
     release = lookup(run.host, "kernel", "release")
     on = f"on Linux {release}, " if release else ""
     blocks = [int(row["n"]) for row in (lost, dropped, sunk, won) if row is not None]
@@ -655,6 +673,68 @@ def answer(run: Run, summary: pd.DataFrame | None = None) -> str:
     if max(blocks) > min(blocks):
         n += f" to {max(blocks)}"
     return f"{opening}: {on}{'; '.join(parts)} (95% intervals, n={n} blocks)."
+
+
+def _opening(
+    lost: Mapping[str, Any] | None,
+    sunk: Mapping[str, Any] | None,
+    won: Mapping[str, Any] | None,
+) -> str:
+    """Return what the answer begins with.
+
+    Args:
+        lost: the row of `table.summary` of February's case, if it was measured.
+        sunk: of the same send into a sink.
+        won: of v5's case.
+
+    """
+    if won is None:
+        slower = lost is not None and lost["gain_high"] < 0
+        found = "Only the loss" if slower else "Not told"
+        return f"{found}, as v5's case was not measured"
+    word = _verdict(won)
+    large = sunk is not None and sunk["gain_low"] > 0 and _zerocopy(sunk)
+    if word == claims.NOT_COMPARABLE:
+        return "Not told, as the kernel copied at v5's case here"
+    if word == claims.CONTRADICTED:
+        return "Not on this host"
+    if word == claims.UNDECIDED:
+        large_only = "Yes with large sends into a sink, undecided at v5's size"
+        return large_only if large else "Undecided on this host"
+    delivered = lost is not None and not _zerocopy(lost)
+    except_veth = "but not over veth, where the kernel copies what it delivers"
+    if word == claims.REPRODUCED:
+        return f"Yes, {except_veth if delivered else 'into a device that drops'}"
+    wanted, _, _ = published_gain()
+    less = won["gain_percent"] < wanted
+    how_far = "short of" if less else "beyond"
+    return (
+        "In direction only: zerocopy wins into a device that drops, "
+        f"{how_far} v5's {table.signed(wanted, 0)}%"
+        + (f", {except_veth}" if delivered else "")
+    )
+
+
+def _verdict(won: Mapping[str, Any]) -> str:
+    """Return the verdict of `claims` on v5's largest gain.
+
+    Args:
+        won: the row of `table.summary` of v5's case.
+
+    """
+    wanted, _, _ = published_gain()
+    if not claims.kept_zerocopy(won["copied_share"]):
+        return claims.NOT_COMPARABLE
+    if math.isnan(won["gain_percent"]):
+        return claims.UNDECIDED
+    return claims.verdict(
+        wanted,
+        won["gain_low"],
+        won["gain_percent"],
+        won["gain_high"],
+        floor=won["floor_percent"],
+        least=claims.TOLERANCE_POINTS,
+    )
 
 
 def _zerocopy(row: Mapping[str, Any]) -> bool:
