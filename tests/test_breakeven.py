@@ -81,6 +81,7 @@ def test_nothing_to_search(sign, text):
         (cost.NEVER, math.nan, math.nan, (65507, math.inf), True),
         (cost.NEVER, math.nan, math.nan, (700, 710), False),
         (cost.UNCLEAR, math.nan, math.nan, (0, 64), False),
+        (cost.UNDECIDED, math.nan, math.nan, (65507, math.inf), False),
     ],
 )
 def test_agreement(kind, low, high, bracket, agrees):

@@ -1,5 +1,6 @@
 """Published rows against synthetic runs whose true effects are known."""
 
+import dataclasses
 import math
 import re
 from pathlib import Path as Folder
@@ -13,12 +14,13 @@ from hypothesis import strategies as st
 
 from zclab import store
 from zclab.errors import DataError
-from zclab.explain import claims, conclusions, cost, published, table
+from zclab.explain import claims, conclusions, cost, published, readable, table
 from zclab.params import Path, Point, Protocol, grid
 
 TCP_UNIT = "0f54508f-e819-e367-84c2-7aa0d7767097@gmail.com"
 ROOT = Folder(__file__).resolve().parents[1]
 SEED = ROOT / "tests" / "data" / "seed-tables.txt"
+ARM = "send_zc_fixed"
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +256,7 @@ def test_the_rule_is_symmetric_in_sign(
 WIN, NEITHER, LOSS = 1, 0, -1
 TO_NONE = (cost.NEVER, math.nan, math.nan)
 TO_ALL = (cost.ALWAYS, math.nan, math.nan)
+UNKNOWN = (cost.UNDECIDED, math.nan, math.nan)
 
 
 def between(low: float, high: float) -> tuple[str, float, float]:
@@ -314,6 +317,9 @@ def between(low: float, high: float) -> tuple[str, float, float]:
         ),
         # open ends: nothing below surely loses, nothing above surely wins
         ({2000: NEITHER, 2500: WIN}, between(0, 2500), claims.UNDECIDED),
+        ({600: NEITHER, 1200: WIN, 8000: WIN}, between(0, 1200), claims.UNDECIDED),
+        ({600: LOSS, 4000: NEITHER}, UNKNOWN, claims.UNDECIDED),
+        ({600: NEITHER, 4000: LOSS, 8000: NEITHER}, UNKNOWN, claims.CONTRADICTED),
         ({2500: LOSS, 4000: NEITHER}, between(2500, math.inf), claims.UNDECIDED),
         ({4000: LOSS, 9000: NEITHER}, between(4000, math.inf), claims.CONTRADICTED),
         ({}, TO_NONE, claims.UNDECIDED),
@@ -444,6 +450,89 @@ def test_a_size_without_an_effect_decides_nothing(tmp_path: Folder) -> None:
 
     assert row["verdict"] == claims.UNDECIDED
     assert row["reason"] == "The sizes measured, 600 to 8000 B, do not tell."
+
+
+def plain_sink(**factors: object) -> tuple[Point, ...]:
+    """Return three sizes on the sink over UDP."""
+    wanted: dict[str, object] = {"protocol": Protocol.UDP, "family": 4, "batch": 8}
+    return grid(
+        path=Path.SINK,
+        sizes=(600, 4000, 8000),
+        modes=samples.ALL,
+        **{**wanted, **factors},  # type: ignore[arg-type]
+    )
+
+
+def test_only_the_sizes_that_were_copied_are_said_to_be(tmp_path: Folder) -> None:
+    """Of zerocopy at one size and copies at the others, each is told."""
+    run = samples.make(tmp_path, plan_points=plain_sink(), planned=8)
+    large = run.samples["point"].astype(str).map(lambda name: "-600B-" not in name)
+    counted = run.samples["notifications"].where(large, run.samples["copied"])
+    mixed = dataclasses.replace(run, samples=run.samples.assign(copied=counted))
+    everywhere = dataclasses.replace(
+        run, samples=run.samples.assign(copied=run.samples["notifications"])
+    )
+
+    def told(one: store.Run) -> tuple[str, str]:
+        rows = claims.sizes(one, table.summary(one)).set_index("name")
+        row = rows.loc["v5-dummy-flush"]
+        return row["verdict"], row["reason"]
+
+    assert told(mixed) == (
+        claims.NOT_COMPARABLE,
+        "At 4000, 8000 B 100% of notifications say copied, so no copy is saved there.",
+    )
+    assert told(everywhere) == (
+        claims.NOT_COMPARABLE,
+        "100% of notifications say copied, so no copy is saved at any size.",
+    )
+
+
+def test_sizes_are_judged_of_plain_series(tmp_path: Folder) -> None:
+    """What was done on purpose, by a situation or an option, is no claim's series."""
+    run = samples.make(
+        tmp_path,
+        plan_points=plain_sink()
+        + plain_sink(situation="mtu=1500")
+        + plain_sink(given=(("drain", "each"),))
+        + plain_sink(protocol=Protocol.TCP, batch=1, given=(("congestion", "reno"),))
+        + plain_sink(protocol=Protocol.TCP, batch=1, situation="ack-every=1"),
+        planned=8,
+    )
+    sized = claims.sizes(run, table.summary(run))
+    judged = sized[sized["path"] != ""]
+    told = claims.size_words(judged)
+
+    assert set(zip(judged["path"], judged["given"], strict=True)) == {
+        ("sink", ""),
+        ("sink+answered", "congestion=reno"),
+    }
+    assert any(
+        "on sink+answered, TCP/IPv4, batch 1, congestion=reno:" in t for t in told
+    )
+    shown = readable.sizes(run, table.summary(run))["path"]
+    assert "sink+answered, TCP/IPv4, batch 1, congestion=reno" in shown.to_list()
+    series = readable.lines(run)
+    assert {"sink", "sink+mtu=1500", "sink+answered"} <= set(series["path"])
+
+
+def test_ns_saved_below_the_noise_floor_are_none(faithful: store.Run) -> None:
+    """What equal arms differ by in percent is as many ns of what send costs."""
+    frame = table.summary(faithful)
+    claim = "v5-dummy/8000/zc+flush"
+    loud = frame.assign(floor_percent=60.0)
+
+    def word(rows: pd.DataFrame) -> str:
+        return str(claims.compared(rows).set_index("claim").loc[claim, "verdict_ns"])
+
+    assert claims.floor_ns(2.0, 700.0) == pytest.approx(14.0)
+    row = frame[(frame["point"] == "sink-udp4-8000B-n8") & (frame["arm"] == ARM)].iloc[
+        0
+    ]
+    plain = frame[(frame["point"] == row["point"]) & (frame["arm"] == "send")].iloc[0]
+    assert row["saved_high"] < 0.6 * plain["ns_per_request"]
+    assert word(frame) != claims.UNDECIDED
+    assert word(loud) in {claims.UNDECIDED, claims.CONTRADICTED}
 
 
 def test_a_faithful_run_reproduces_what_can_be_compared(rows: pd.DataFrame) -> None:

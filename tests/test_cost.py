@@ -1,12 +1,14 @@
 """The cost model finds the line, the bend and the break-even size that were planted."""
 
 import math
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from tests.samples import make
-from zclab.explain import cost, published
+from tests.samples import HOST, make
+from zclab.explain import cost, figures, ladder, published, table
 from zclab.params import CONTROL, Mode, Path, Protocol, grid
 from zclab.truth import Truth
 
@@ -100,21 +102,284 @@ def test_break_even(run):
 
 
 @pytest.mark.parametrize(
-    ("saved", "kind", "at"),
+    ("saved", "at"),
     [
-        ((-10, -5, 5), cost.BETWEEN, 1500),
-        ((1, 2, 3), cost.ALWAYS, math.nan),
-        ((-1, -2, -3), cost.NEVER, math.nan),
-        ((-1, 2, -3), cost.UNCLEAR, math.nan),
-        ((1, -2, -3), cost.UNCLEAR, math.nan),
-        ((1, -2, 2), cost.BETWEEN, 1500),
+        ((-10, -5, 5), 1500),
+        ((1, 2, 3), math.nan),
+        ((-1, -2, -3), math.nan),
+        ((-1, 2, -3), math.nan),
+        ((1, -2, -3), math.nan),
+        ((1, -2, 2), 1500),
     ],
 )
-def test_crossing(saved, kind, at):
-    """Savings above zero at the end have a break-even size, others a word."""
+def test_crossing(saved, at):
+    """Savings above zero at the end have a size at which they cross it."""
     found = cost.crossing(np.array([500.0, 1000, 2000]), np.array(saved, dtype=float))
 
-    assert found == (kind, pytest.approx(at, nan_ok=True))
+    assert found == pytest.approx(at, nan_ok=True)
+
+
+WIN, OPEN, LOSS = (5, 1, 9), (5, -1, 9), (-5, -9, -1)
+
+
+@pytest.mark.parametrize(
+    ("ends", "kind", "low", "high", "text"),
+    [
+        ((WIN, WIN, WIN), cost.ALWAYS, math.nan, math.nan, "always, 500 B and above"),
+        ((LOSS, LOSS, LOSS), cost.NEVER, math.nan, math.nan, "never, up to 2000 B"),
+        ((LOSS, LOSS, WIN), cost.BETWEEN, 1000, 2000, "between 1000 and 2000 B"),
+        ((LOSS, OPEN, WIN), cost.BETWEEN, 500, 2000, "between 500 and 2000 B"),
+        (
+            (WIN, LOSS, WIN),
+            cost.BETWEEN,
+            1000,
+            2000,
+            "between 1000 and 2000 B; also at 500 B",
+        ),
+        ((OPEN, WIN, WIN), cost.BETWEEN, 0, 1000, "at 1000 B or below"),
+        (
+            (LOSS, WIN, LOSS),
+            cost.UNCLEAR,
+            math.nan,
+            math.nan,
+            "not up to 2000 B; pays at 1000 B",
+        ),
+        # By the medians alone: always, above 500 B, and above 1000 B.
+        (
+            (OPEN, OPEN, OPEN),
+            cost.UNDECIDED,
+            math.nan,
+            math.nan,
+            "not decided, 500 to 2000 B",
+        ),
+        (
+            (LOSS, OPEN, OPEN),
+            cost.UNDECIDED,
+            math.nan,
+            math.nan,
+            "not decided, 500 to 2000 B; costs more at 500 B",
+        ),
+        (
+            (LOSS, WIN, OPEN),
+            cost.UNDECIDED,
+            math.nan,
+            math.nan,
+            "not decided, 500 to 2000 B; costs more at 500 B; pays at 1000 B",
+        ),
+        # Not to the end, and never, but for one size.
+        (
+            (OPEN, WIN, LOSS),
+            cost.UNDECIDED,
+            math.nan,
+            math.nan,
+            "not decided, 500 to 2000 B; costs more at 2000 B; pays at 1000 B",
+        ),
+        (
+            (LOSS, LOSS, OPEN),
+            cost.UNDECIDED,
+            math.nan,
+            math.nan,
+            "not decided, 500 to 2000 B; costs more at 500 to 1000 B",
+        ),
+    ],
+)
+def test_crossed(ends, kind, low, high, text):
+    """A word on all sizes takes all of them to be decided, by their intervals."""
+    found = cost.crossed(
+        np.array([500.0, 1000, 2000]), *np.array(ends, dtype=np.float64).T
+    )
+
+    assert found["kind"] == kind
+    assert (found["bytes_low"], found["bytes_high"]) == (
+        pytest.approx(low, nan_ok=True),
+        pytest.approx(high, nan_ok=True),
+    )
+    assert cost.break_even_text(found) == text
+
+
+def test_noise_breaks_even_nowhere(tmp_path):
+    """Where no size is decided, no size and no word is made of medians."""
+    made = make(
+        tmp_path,
+        plan_points=of_sizes((600, 4000, 8000)),
+        planned=12,
+        gain=lambda *_: 0.0,
+        noise=0.2,
+        seed=3,
+    )
+
+    found = cost.break_even(made)
+
+    assert set(found["kind"]) == {cost.UNDECIDED}
+    assert found["break_even_bytes"].isna().all()
+
+
+def test_the_break_even_size_is_by_the_intervals_of_the_tables(run):
+    """Where a table says faster, the model says that it pays."""
+    (one,) = cost.series(run)
+    rows = table.summary(run).set_index(["io_size_bytes", "arm"])
+
+    for i, size in enumerate(SIZES):
+        for j, arm in enumerate(one.arms):
+            if arm == "send":
+                continue
+            row = rows.loc[(size, arm)]
+            assert one.saved_ns[i, j] == row["saved_ns"]
+            assert one.saved_low_ns[i, j] == row["saved_low"]
+            assert one.saved_high_ns[i, j] == row["saved_high"]
+
+
+def of_sizes(sizes, modes=ARMS, **factors):
+    """Return points on the sink over UDP."""
+    wanted = {"path": Path.SINK, "protocol": Protocol.UDP, "family": 4, "batch": 8}
+    return grid(sizes=sizes, modes=modes, **{**wanted, **factors})
+
+
+def test_five_blocks_are_in_no_series(tmp_path):
+    """Fewer than six have no interval of a median, and so no line and no word."""
+    made = make(tmp_path, plan_points=of_sizes((600, 4000, 8000)), planned=5)
+
+    assert cost.series(made) == []
+    assert cost.break_even(made).empty
+    assert cost.lines(made).empty
+
+
+def test_points_that_differ_in_modes_are_one_series(tmp_path):
+    """The arms are those that all have; ladder and figures draw it."""
+    sizes = (600, 2000, 4000, 8000)
+    fewer = (Mode.SEND, Mode.SEND_ZC_FIXED)
+    made = make(
+        tmp_path,
+        plan_points=of_sizes(sizes) + of_sizes((1200, 3000, 6000), modes=fewer),
+        planned=8,
+    )
+
+    (one,) = cost.series(made)
+
+    assert one.sizes.tolist() == [600, 1200, 2000, 3000, 4000, 6000, 8000]
+    assert one.arms == ("send", "send_zc_fixed", CONTROL)
+    assert len(cost.lines(made)) == 2
+    assert any("By the cost lines" in text for text in ladder.needed(made))
+    assert figures.cost_residuals(made).axes
+
+
+def test_few_placements_do_not_make_an_interval_narrow(tmp_path):
+    """Three placements at three levels leave the cost open from first to last."""
+    made = make(tmp_path, plan_points=of_sizes((600, 4000, 8000)), planned=60)
+    samples = made.samples
+    placement = samples["block"] // 20
+    made = replace(
+        made,
+        samples=samples.assign(
+            placement=placement,
+            ns_per_request=samples["ns_per_request"] * (1 + 0.5 * placement),
+        ),
+    )
+
+    (one,) = cost.series(made)
+    low, high = cost.ends(one.drawn_ns[:, :, one.arms.index("send")])
+
+    assert (high / low > 1.7).all()
+
+
+@pytest.mark.parametrize(
+    ("page", "unit"), [(4096, "per page of 4 KiB"), (65536, "per page of 64 KiB")]
+)
+def test_a_page_is_that_of_the_host(run, page, unit):
+    """Pinning is priced by the page that was recorded; 4 KiB where none was."""
+    told = replace(run, host={**run.host, "page_bytes": page})
+    found = cost.prices(told).set_index("what")
+    plain = cost.prices(run).set_index("what")
+
+    assert "page_bytes" not in run.host
+    assert found.loc["pinning", "unit"] == unit
+    assert plain.loc["pinning", "unit"] == "per page of 4 KiB"
+    assert found.loc["pinning", "price_ns"] == pytest.approx(
+        page / 4096 * plain.loc["pinning", "price_ns"]
+    )
+
+
+def stepping(folder, sizes=(7800, 8000), *, step_ns=400.0, host=None, **changes):
+    """Return a run whose plain send costs so much more from 7814 B on."""
+    wanted = {"planned": 40, "noise": 0.002, "gain": lambda *_: 0.0}
+    made = make(folder, plan_points=of_sizes(sizes), host=host, **{**wanted, **changes})
+    samples = made.samples
+    more = samples["point"].astype(str).map(
+        {point.name: point.io_size_bytes > 7813 for point in made.plan.points}
+    ) & samples["arm"].isin(["send", CONTROL])
+    return replace(
+        made,
+        samples=samples.assign(
+            ns_per_request=samples["ns_per_request"] + step_ns * more
+        ),
+    )
+
+
+def test_head_step(tmp_path):
+    """The planted step is found, in plain send alone, and told as no copy saved."""
+    made = stepping(tmp_path, (600, 4000, 7800, 8000))
+
+    (row,) = cost.head_steps(made).to_dict("records")
+    text = cost.head_step(made)
+
+    assert (row["smaller"], row["larger"], row["limit"]) == (7800, 8000, 7813)
+    copied = 200 * PLAIN.byte_ns
+    assert row["step_low"] <= 400 + copied <= row["step_high"]
+    assert row["fixed_low"] <= copied <= row["fixed_high"]
+    assert row["saved_low"] <= 400 <= row["saved_high"]
+    assert row["n"] == 40
+    assert re.match(
+        r"From 7800 to 8000 B plain send costs \d+ ns \[\d+, \d+\] more ", text
+    )
+    assert "(n=40): beyond about 7813 B the linear head" in text
+    assert "; send_zc_fixed, whose head stays small, " in text
+    assert re.search(r"So of what is saved at 8000 B (39|40)\d ns \[", text)
+    assert text.endswith("v5's 8000 B row lies beyond it too.")
+    assert text.isascii()
+
+
+def test_no_head_step_is_told(tmp_path):
+    """Where plain send costs no more beyond the size, no part of a saving is it."""
+    text = cost.head_step(stepping(tmp_path, step_ns=-30.0))
+
+    assert ": no step is seen, though beyond about 7813 B" in text
+    assert "So of what" not in text
+
+
+@pytest.mark.parametrize(
+    ("sizes", "changes"),
+    [
+        ((4000, 8000), {}),  # what bytes cost is not told from a step
+        ((7850, 8000), {}),  # both beyond
+        ((7800, 8000), {"planned": 5}),
+        ((7800, 8000), {"host": {**HOST, "page_bytes": 65536}}),
+    ],
+)
+def test_what_no_run_can_tell_of_the_head(tmp_path, sizes, changes):
+    """Sizes far apart, on one side, without an interval, or with other caches."""
+    made = stepping(tmp_path, sizes, **changes)
+
+    assert cost.head_step(made) == ""
+
+
+def test_the_head_of_other_packets(tmp_path):
+    """Options and situations make other packets; without zerocopy the step stays."""
+    given = of_sizes((7800, 8000), given=(("segment", 1472),))
+    fragments = of_sizes((7800, 8000), situation="mtu=1500")
+    made = make(tmp_path / "other", plan_points=given + fragments, planned=8)
+    alone = stepping(tmp_path / "alone")
+    plain = alone.samples["arm"].isin(["send", CONTROL])
+    alone = replace(alone, samples=alone.samples[plain])
+
+    assert cost.head_step(made) == ""
+    assert cost.head_step(alone).endswith("largest cache, 8 KiB.")
+
+
+def test_head_limit():
+    """The size at which the step was seen with IPv4; a longer header, a smaller one."""
+    assert cost.head_limit(4, 4096) == 7813
+    assert cost.head_limit(6, 4096) < 7813
+    assert cost.head_limit(4, 65536) > 65507
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import samples
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
@@ -166,6 +167,70 @@ def test_gain_draws_the_interval_and_the_floor_of_stats(
     assert (box.min(), box.max()) == pytest.approx(
         (control["gain_low"], control["gain_high"])
     )
+
+
+def drawn_ends(axes: Axes, arm: str) -> set[tuple[float, float]]:
+    """Return the ends of all lines in an arm's colour, error bars among them."""
+    return {
+        (round(float(np.nanmin(y)), 9), round(float(np.nanmax(y)), 9))
+        for line in axes.get_lines()
+        if to_hex(line.get_color()) == figures.COLOURS[arm].lower()
+        and np.isfinite(y := np.asarray(line.get_ydata(), dtype=float)).any()
+    } | {
+        (round(float(segment[:, 1].min()), 9), round(float(segment[:, 1].max()), 9))
+        for lines in axes.collections
+        if isinstance(lines, LineCollection)
+        and to_hex(lines.get_color()[0]) == figures.COLOURS[arm].lower()
+        for segment in lines.get_segments()
+    }
+
+
+def test_error_bars_allow_for_placements(tmp_path: Folder) -> None:
+    """In placements that differ the bars are as wide as the tables' intervals."""
+    points = tuple(
+        dataclasses.replace(samples.points()[0], io_size_bytes=size)
+        for size in (600, 8000)
+    )
+    run = samples.make(tmp_path, plan_points=points, planned=72, noise=0.001)
+    placement = run.samples["block"] % 24
+    level = 1 + 0.01 * (placement * 7 % 24) * (run.samples["arm"] != "send")
+    run = dataclasses.replace(
+        run,
+        samples=run.samples.assign(
+            placement=placement, ns_per_request=run.samples["ns_per_request"] * level
+        ),
+    )
+    frame = table.summary(run)
+    (gains,) = figures.gain(run).axes
+    (costs,) = figures.cost_by_size(run).axes
+
+    assert (frame["n_effective"].dropna() < 40).all()
+    assert (frame["n_effective"].dropna() >= stats.needed()).all()
+    boxes = [
+        (vertices.min(), vertices.max())
+        for box in gains.collections
+        for vertices in [box.get_paths()[0].vertices[:, 1]]
+    ]
+    for row in frame.itertuples():
+        if row.arm == CONTROL:
+            assert (row.gain_low, row.gain_high) in [pytest.approx(b) for b in boxes]
+            continue
+        ends = [pytest.approx(pair) for pair in drawn_ends(costs, row.arm)]
+        assert (row.ns_low, row.ns_high) in ends
+        if row.arm != "send":
+            ends = [pytest.approx(pair) for pair in drawn_ends(gains, row.arm)]
+            assert (row.gain_low, row.gain_high) in ends
+
+
+def test_send_alone_breaks_even_with_nothing(tmp_path: Folder) -> None:
+    """A run without a zerocopy mode says so in the figure of break-even sizes."""
+    points = tuple(
+        dataclasses.replace(samples.points()[0], io_size_bytes=size, modes=(Mode.SEND,))
+        for size in (600, 4000, 8000)
+    )
+    run = samples.make(tmp_path, plan_points=points, planned=8)
+
+    assert "nothing was measured beside send" in words(figures.break_even(run))
 
 
 def test_copied_bars_are_the_shares(drawn: dict[Draw, Figure]) -> None:

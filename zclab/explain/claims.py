@@ -18,7 +18,8 @@ even when nothing is wrong.
 
 There is no effect where our interval includes zero or, for percent, lies within the
 noise floor of the point: the larger end of the interval of the A/A control, in either
-direction. A published percent that is below this floor, or below the gain that the
+direction. For ns the floor is as many percent of what the baseline costs there. A
+published percent that is below this floor, or below the gain that the
 point finds nine times in ten, is said to be so before anything else.
 
 A published percent is the printed one; where the mail prints none, the two values'.
@@ -38,6 +39,7 @@ from typing import Any
 
 import pandas as pd
 
+from zclab import situation, stats
 from zclab.explain import cost, published, table
 from zclab.params import BASELINE
 from zclab.store import Run
@@ -123,7 +125,7 @@ def verdict_on_size(
       them that does. Where it says that smaller ones do: zerocopy pays at every size
       measured, and one below all that is near wins.
     - `direction only`: otherwise, and none of our interval is near, and the mail says
-      that smaller sizes lose: so it is here, but up to another size.
+      that smaller sizes lose: so one surely does here, but up to another size.
     - `undecided`: all else.
 
     Args:
@@ -144,7 +146,11 @@ def verdict_on_size(
             return REPRODUCED
     if _against(said_low, said_high, kind, effects) is not None:
         return CONTRADICTED
-    if kind == cost.BETWEEN and said_low > 0 and (low > above or high < below):
+    if (
+        kind == cost.BETWEEN
+        and min(low, said_low) > 0
+        and (low > above or high < below)
+    ):
         return DIRECTION_ONLY
     return UNDECIDED
 
@@ -189,7 +195,7 @@ def compared(frame: pd.DataFrame, run: Run | None = None) -> pd.DataFrame:
         word, reason = judge(claim, ours, published.twin(str(claim["table"]), frame))
         if word == NOT_MEASURED:  # what this run has beside it is another comparison
             ours = None
-        word_ns = _judge_ns(claim, ours, word)
+        word_ns = _judge_ns(claim, ours, word, frame)
         rows.append(
             {
                 "claim": claim["claim"],
@@ -383,7 +389,9 @@ def _reason(word: str, said: float, ours: pd.Series) -> str:
     )
 
 
-def _judge_ns(claim: Mapping[Any, Any], ours: pd.Series | None, word: str) -> str:
+def _judge_ns(
+    claim: Mapping[Any, Any], ours: pd.Series | None, word: str, frame: pd.DataFrame
+) -> str:
     """Return the verdict on the ns saved; empty where the mail gives no ns."""
     said = float(claim["published_saved_ns"])
     if math.isnan(said):
@@ -395,9 +403,32 @@ def _judge_ns(claim: Mapping[Any, Any], ours: pd.Series | None, word: str) -> st
         ours["saved_low"],
         ours["saved_ns"],
         ours["saved_high"],
-        floor=0.0,
+        floor=floor_ns(ours["floor_percent"], _basis_ns(claim, ours, frame)),
         least=TOLERANCE_NS,
     )
+
+
+def floor_ns(floor_percent: float, basis_ns: float) -> float:
+    """Return a noise floor in ns: by how much equal arms of that cost may differ.
+
+    Args:
+        floor_percent: of the point, as in `table.summary`.
+        basis_ns: what the arm that is compared with costs there, ns per request.
+
+    """
+    return floor_percent / 100 * basis_ns
+
+
+def _basis(claim: Mapping[Any, Any]) -> str:
+    """Return the arm that stands for the baseline of a claim's row."""
+    twin = published.TWINS[str(claim["table"])]
+    return twin.bases.get(str(claim["column"]), str(BASELINE))
+
+
+def _basis_ns(claim: Mapping[Any, Any], ours: pd.Series, frame: pd.DataFrame) -> float:
+    """Return what that arm costs at our point, ns per request."""
+    here = (frame["point"] == ours["point"]) & (frame["arm"] == _basis(claim))
+    return float(frame.loc[here, "ns_per_request"].iloc[0])
 
 
 def _grown(
@@ -411,8 +442,7 @@ def _grown(
     if ours is None or word in ("", NOT_COMPARABLE, NOT_MEASURED):
         return ""
     said = float(claim["published_saved_ns"])
-    twin = published.TWINS[str(claim["table"])]
-    basis = twin.bases.get(str(claim["column"]), str(BASELINE))
+    basis = _basis(claim)
     alike = frame["arm"] == basis
     for name in ("path", "situation", "protocol", "family", "batch", "given"):
         alike &= frame[name] == ours[name]
@@ -438,10 +468,11 @@ def cost_text(row: pd.Series) -> str:
 def sizes(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
     """Return each published break-even size beside those of the run, if it has any.
 
-    Columns: name, says, said (bytes, as text), path, protocol, family, batch, arm,
-    basis, pays_from (ours in words, with the interval), copied_share, verdict, reason,
-    source, unstated (by claims of any protocol). One row per series of the run that a
-    claim fits, one without where none does; see `verdict_on_size`.
+    Columns: name, says, said (bytes, as text), path (the place), protocol, family,
+    batch, given, arm, basis, pays_from (ours in words, with the interval), copied_share
+    (the largest of its sizes), verdict, reason, source, unstated (by claims of any
+    protocol). One row per plain series of the run that a claim fits, one without where
+    none does; see `verdict_on_size`.
     """
     found = cost.series(run)
     by_point = table.pairs(run)
@@ -466,14 +497,31 @@ class _Crossed:
     """
 
     label: dict[str, Any]
-    kind: str
-    at: float
-    low: float
-    high: float
-    smallest: int
-    largest: int
-    copied_share: Any
+    at: Mapping[str, Any]
     gains: Mapping[int, pd.Series]
+
+    @property
+    def copied_share(self) -> Any:
+        """The largest of its sizes, as far as they are known."""
+        return self._shares.max()
+
+    @property
+    def _shares(self) -> pd.Series:
+        shares = {size: row["copied_share"] for size, row in self.gains.items()}
+        return pd.Series(shares, dtype="Float64")
+
+    @property
+    def copied(self) -> str:
+        """Which sizes were no zerocopy, as a sentence; empty for none."""
+        shares = self._shares
+        copied = shares[[not kept_zerocopy(share) for share in shares]]
+        if copied.empty:
+            return ""
+        told = f"{table.shares_text(copied)} of notifications say copied"
+        if len(copied) == len(shares):
+            return f"{told}, so no copy is saved at any size."
+        sizes = ", ".join(map(str, sorted(copied.index)))
+        return f"At {sizes} B {told}, so no copy is saved there."
 
     @property
     def effects(self) -> dict[int, int]:
@@ -485,26 +533,20 @@ class _Crossed:
             for size, row in self.gains.items()
         }
 
-    @property
-    def text(self) -> str:
-        """What `cost.break_even_text` says of it."""
-        return cost.break_even_text(
-            {
-                "kind": self.kind,
-                "break_even_bytes": self.at,
-                "bytes_low": self.low,
-                "bytes_high": self.high,
-                "windows": "",
-                "smallest": self.smallest,
-                "largest": self.largest,
-            }
-        )
+
+# Options that a claim leaves open: which congestion control, and how what is sent
+# through a nic without a peer finds its way.
+OPEN = frozenset({"congestion", "addressed"})
 
 
 def _fits(claim: Mapping[Any, Any], one: cost.Series) -> bool:
+    """Return whether a claim is about a series: nothing was done to it on purpose."""
     point = one.points[0]
+    plain = situation.completed("", path=str(point.path), protocol=str(point.protocol))
     return (
-        claim["protocol"] in ("any", str(point.protocol))
+        point.situation == plain
+        and {name for name, _ in point.given} <= OPEN
+        and claim["protocol"] in ("any", str(point.protocol))
         and claim["path"] in ("any", str(point.path))
         and {claim["arm"], claim["basis"]} <= set(one.arms)
     )
@@ -516,31 +558,14 @@ def _crossed(
     frame: pd.DataFrame,
     by_point: Mapping[str, pd.DataFrame],
 ) -> _Crossed:
-    arm, basis = (one.arms.index(claim[name]) for name in ("arm", "basis"))
-    if claim["basis"] == BASELINE:
-        saved, drawn = one.saved_ns[:, arm], one.drawn_saved_ns[:, :, arm]
-    else:  # of the medians: pairs are kept against plain send alone
-        saved = one.median_ns[:, basis] - one.median_ns[:, arm]
-        drawn = one.drawn_ns[:, :, basis] - one.drawn_ns[:, :, arm]
-    kind, at = cost.crossing(one.sizes, saved)
-    low = high = math.nan
-    if kind == cost.BETWEEN:
-        least, most = cost.ends(drawn)
-        loses = one.sizes[(most < 0) & (one.sizes < at)]
-        unsure = one.sizes[least <= 0]
-        beyond = one.sizes[one.sizes > max(unsure, default=0.0)]
-        low, high = max(loses, default=0.0), min(beyond, default=math.inf)
     names = [point.name for point in one.points]
+    frames = [by_point[name] for name in names]
+    saved = cost.saving(frames, str(claim["arm"]), str(claim["basis"]))
     mine = frame[frame["point"].isin(names) & (frame["arm"] == claim["arm"])]
+    place = situation.place(str(one.label["path"]), str(one.label["situation"]))
     return _Crossed(
-        label=one.label,
-        kind=kind,
-        at=at,
-        low=low,
-        high=high,
-        smallest=int(one.sizes[0]),
-        largest=int(one.sizes[-1]),
-        copied_share=mine["copied_share"].max(),
+        label={**one.label, "path": place},
+        at=cost.crossed(one.sizes, *saved),
         gains=_gains(mine, str(claim["basis"]), by_point),
     )
 
@@ -570,11 +595,11 @@ def _size_row(claim: Mapping[Any, Any], found: _Crossed | None) -> dict[str, Any
         "said": f"{high} B" if low == high else f"{low} to {high} B",
         **{
             name: str(label.get(name, ""))
-            for name in ("path", "situation", "protocol", "family", "batch")
+            for name in ("path", "protocol", "family", "batch", "given")
         },
         "arm": claim["arm"],
         "basis": claim["basis"],
-        "pays_from": found.text if found else "-",
+        "pays_from": cost.break_even_text(found.at) if found else "-",
         "copied_share": found.copied_share if found else pd.NA,
         "verdict": word,
         "reason": reason,
@@ -586,13 +611,12 @@ def size_words(sized: pd.DataFrame) -> list[str]:
     """Return rows of `sizes` that were compared, a sentence each."""
     return [
         f"{row['said']} ({_says(row)}): {row['verdict']}, {row['arm']} against "
-        f"{row['basis']} on {row['path']}, {row['protocol'].upper()}/IPv"
-        f"{row['family']}, batch {row['batch']}: {row['pays_from']}. {row['reason']}"
-        for row in sized.to_dict("records")
+        f"{row['basis']} on {table.where(row)}: {row['pays_from']}. {row['reason']}"
+        for _, row in sized.iterrows()
     ]
 
 
-def _says(row: Mapping[Any, Any]) -> str:
+def _says(row: pd.Series) -> str:
     """Return a claim with what it leaves open, where that is even the protocol."""
     if not row["unstated"]:
         return str(row["says"])
@@ -601,30 +625,26 @@ def _says(row: Mapping[Any, Any]) -> str:
 
 def _judge_size(claim: Mapping[Any, Any], found: _Crossed | None) -> tuple[str, str]:
     if found is None:
-        path = "sink" if claim["path"] == "any" else claim["path"]
+        where = f" on {claim['path']}" if claim["path"] != "any" else ""
         return NOT_MEASURED, (
-            f"This run has no series of {cost.LEAST_SIZES} sizes with {claim['arm']} "
-            f"and {claim['basis']}"
-            + (f" on {path}." if claim["path"] != "any" else ".")
+            f"This run has no plain series of {cost.LEAST_SIZES} sizes, each with "
+            f"{stats.needed()} blocks or more of {claim['arm']} and {claim['basis']}"
+            f"{where}."
         )
-    if not kept_zerocopy(found.copied_share):
-        return NOT_COMPARABLE, (
-            f"{_capital(table.share_text(found.copied_share))} of notifications say "
-            "copied, so no copy is saved at any size."
-        )
+    if found.copied:
+        return NOT_COMPARABLE, found.copied
     said_low, said_high = claim["low_bytes"], claim["high_bytes"]
     effects = found.effects
-    word = verdict_on_size(
-        said_low, said_high, found.kind, found.low, found.high, effects=effects
-    )
+    kind, low, high = (found.at[name] for name in ("kind", "bytes_low", "bytes_high"))
+    word = verdict_on_size(said_low, said_high, kind, low, high, effects=effects)
     told = {
         REPRODUCED: f"Within a factor of {SIZE_FACTOR:g}.",
         DIRECTION_ONLY: "Small sends lose and large ones win in both, but not from "
         "the same size on.",
-        UNDECIDED: f"The sizes measured, {found.smallest} to {found.largest} B, do "
-        "not tell.",
+        UNDECIDED: f"The sizes measured, {found.at['smallest']} to "
+        f"{found.at['largest']} B, do not tell.",
     }
-    size = _against(said_low, said_high, found.kind, effects)
+    size = _against(said_low, said_high, kind, effects)
     if word == CONTRADICTED and size is not None:
         row = found.gains[size]
         verb = "wins" if effects[size] > 0 else "loses"

@@ -2,19 +2,28 @@
 
 A *series* is the points of a run that differ in nothing but their size. For each of
 its arms a line is fitted to the medians by least relative squares, so that 1 % of the
-smallest size counts as much as 1 % of the largest. Intervals come from a bootstrap that
-draws whole placements, since samples of one placement are no independent evidence.
+smallest size counts as much as 1 % of the largest. Its intervals come from a bootstrap
+that draws whole placements, since samples of one placement are no independent evidence.
+Of fewer than six placements single blocks are drawn, and no more of them than they are
+worth (`stats.independent_n`): placements that are alike would else be drawn too rarely
+for their spread to show. A point with fewer than six blocks is in no series.
 
 The break-even size is not taken from two lines, which may both bend, but from the
-paired differences themselves: between the last measured size at which plain send is
-cheaper and the next one, where it is not. Its interval reaches from one of these sizes
-to the other, as nothing is known of the cost between them: it has steps. Plain send
-over UDP costs some 100 ns more once its packet head no longer fits kmalloc's largest
-cache (8 KiB: with a payload of 7814 B), and less again where the head gives way to
-fragments of pages (16005 B). Unregistered pages cost a step each. Measured on Linux
-6.18; kmalloc_reserve, __ip_append_data.
+paired differences themselves, with the interval that the tables have: between the last
+measured size at which plain send is surely cheaper and the one from which on it surely
+is not. Its interval reaches from one of these sizes to the other, as nothing is known
+of the cost between them: it has steps. Where a word would be said of all sizes, every
+one of them must be decided.
 
-Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 8, 13.
+Plain send over UDP costs more once its packet's linear head no longer fits kmalloc's
+largest cache (two pages: with pages of 4 KiB and IPv4 from a payload of 7814 B on), and
+less again where the head gives way to fragments of pages (16005 B). How much more is
+the host's: `head_steps`. Unregistered pages cost a step each. Where the steps lie was
+measured on Linux 6.18; kmalloc_reserve, __ip_append_data.
+
+Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 8, 13;
+of fewer draws than values: Bickel, Goetze and van Zwet, Resampling fewer than n
+observations, Statistica Sinica 7 (1997), 1-31.
 """
 
 import math
@@ -28,7 +37,9 @@ import pandas as pd
 from zclab import options as opts
 from zclab import stats
 from zclab.explain import published, table
-from zclab.params import BASELINE, CONTROL, Point
+from zclab.explain.facts import lookup
+from zclab.packet import header_bytes
+from zclab.params import BASELINE, CONTROL, Path, Point, Protocol
 from zclab.store import Run
 
 KIB = 1024
@@ -40,6 +51,8 @@ TAIL = (1 - stats.CONFIDENCE) / 2
 BEND_TAIL = 0.001  # the knot is the best of many
 
 NEVER, ALWAYS, BETWEEN, UNCLEAR = "never", "always", "between", "not to the end"
+UNDECIDED = "not decided"
+PAGE_BYTES = 4096  # where a run did not record it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +65,8 @@ class Series:
         median_ns: ns per request; one row per size, one column per arm.
         drawn_ns: the same of each bootstrap draw; draws x sizes x arms.
         saved_ns: medians of the paired differences, plain send minus arm.
-        drawn_saved_ns: the same of each draw.
+        saved_low_ns: lower ends of their intervals, those of `table.summary`.
+        saved_high_ns: upper ends.
 
     """
 
@@ -61,7 +75,8 @@ class Series:
     median_ns: stats.Floats
     drawn_ns: stats.Floats
     saved_ns: stats.Floats
-    drawn_saved_ns: stats.Floats
+    saved_low_ns: stats.Floats
+    saved_high_ns: stats.Floats
 
     @property
     def sizes(self) -> stats.Floats:
@@ -71,25 +86,34 @@ class Series:
     @property
     def label(self) -> dict[str, Any]:
         """The factors that all its points share, as columns of a table."""
-        factors = dict(self.points[0].factors)
-        for name in ("point", "io_size_bytes"):
-            del factors[name]
-        return {**factors, "given": opts.spell(self.points[0].given)}
+        return _label(self.points[0])
+
+
+def _label(point: Point) -> dict[str, Any]:
+    """Return what a point shares with those that differ from it in size alone."""
+    factors = {
+        name: value
+        for name, value in point.factors.items()
+        if name not in ("point", "io_size_bytes")
+    }
+    return {**factors, "given": opts.spell(point.given)}
 
 
 def series(run: Run) -> list[Series]:
-    """Return the series of a run that have enough sizes for a line, in plan order."""
-    by_point = table.pairs(run)
+    """Return the series of a run that have enough sizes for a line, in plan order.
+
+    Points that differ in their modes as well are of one series, with the arms that all
+    of them have.
+    """
+    by_point = {
+        name: frame
+        for name, frame in table.pairs(run).items()
+        if len(frame.dropna()) >= stats.needed()
+    }
     found: dict[tuple[Any, ...], list[Point]] = {}
     for point in run.plan.points:
         if point.name in by_point and BASELINE in by_point[point.name]:
-            factors = dict(point.factors, given=point.given, modes=point.modes)
-            key = tuple(
-                value
-                for name, value in factors.items()
-                if name not in ("point", "io_size_bytes")
-            )
-            found.setdefault(key, []).append(point)
+            found.setdefault(tuple(_label(point).values()), []).append(point)
     return [
         _series(sorted(points, key=lambda point: point.io_size_bytes), by_point)
         for points in found.values()
@@ -103,37 +127,66 @@ def _series(points: Sequence[Point], by_point: dict[str, pd.DataFrame]) -> Serie
         for arm in points[0].arms
         if all(arm in by_point[point.name] for point in points)
     )
-    basis = arms.index(BASELINE)
-    medians, drawn, saved, drawn_saved = [], [], [], []
+    medians, drawn = [], []
     random = np.random.default_rng(SEED)
     for point in points:
         frame = by_point[point.name][list(arms)].dropna()
         ns = frame.to_numpy(dtype=np.float64)
-        differences = ns[:, [basis]] - ns
         medians.append(np.median(ns, axis=0))
-        saved.append(np.median(differences, axis=0))
-        rows = list(_draws(frame, random))
-        drawn.append([np.median(ns[row], axis=0) for row in rows])
-        drawn_saved.append([np.median(differences[row], axis=0) for row in rows])
+        drawn.append([np.median(ns[row], axis=0) for row in _draws(frame, random)])
+    frames = [by_point[point.name] for point in points]
+    saved, low, high = np.moveaxis(
+        np.array([saving(frames, arm, str(BASELINE)) for arm in arms]), 0, -1
+    )
     return Series(
         points=tuple(points),
         arms=arms,
         median_ns=np.array(medians),
         drawn_ns=np.array(drawn).transpose(1, 0, 2),
-        saved_ns=np.array(saved),
-        drawn_saved_ns=np.array(drawn_saved).transpose(1, 0, 2),
+        saved_ns=saved,
+        saved_low_ns=low,
+        saved_high_ns=high,
     )
 
 
+def saving(
+    frames: Sequence[pd.DataFrame], arm: str, basis: str
+) -> tuple[stats.Floats, stats.Floats, stats.Floats]:
+    """Return the ns that an arm saves over another, and the ends of the intervals.
+
+    Args:
+        frames: some of `table.pairs`, one per size; each has both arms.
+        arm: a column of theirs.
+        basis: the column that it is compared with; arm itself saves nothing.
+
+    """
+    ends = []
+    for frame in frames:
+        found = table.against(frame, arm, basis) if arm != basis else None
+        one = found.saved if found else None
+        ends.append((one.center, one.low, one.high) if one else (0.0, 0.0, 0.0))
+    center, low, high = np.array(ends, dtype=np.float64).T
+    return center, low, high
+
+
 def _draws(frame: pd.DataFrame, random: np.random.Generator) -> Iterator[Any]:
-    """Yield the rows of each draw: whole placements, or blocks where those are few."""
+    """Yield the rows of each draw: whole placements, or blocks where those are few.
+
+    As many blocks as they are worth: fewer than there are, where they hang together.
+    """
     groups = table.groups(frame.index)
     rows = np.arange(len(frame))
     members = [rows[np.array(groups) == group] for group in sorted(set(groups or ()))]
-    if len(members) < LEAST_GROUPS:
+    count = len(members)
+    if count < LEAST_GROUPS:
         members = [rows[i : i + 1] for i in rows]
+        worth = (
+            stats.independent_n(frame[arm].to_numpy(dtype=np.float64), groups)
+            for arm in frame
+        )
+        count = max(stats.needed(), min(worth))
     for _ in range(DRAWS):
-        chosen = random.integers(0, len(members), len(members))
+        chosen = random.integers(0, len(members), count)
         yield np.concatenate([members[i] for i in chosen])
 
 
@@ -257,14 +310,9 @@ def break_even(run: Run) -> pd.DataFrame:
     From there on it does so at every larger size that was measured; below it there may
     be others at which it does, between steps of the cost.
 
-    Columns: those of `Series.label`, arm, kind (`between`; `never` or `always` within
-    the sizes measured; `not to the end`, where it pays at some sizes, but not at the
-    largest), break_even_bytes (interpolated), bytes_low (the largest size at which it
-    surely costs more, 0 for none), bytes_high (the size from which on it surely costs
-    less, infinite for none; all three NaN unless `between`), windows (smaller sizes at
-    which it surely costs less, as text), line_bytes (where the two fitted lines cross,
-    NaN where they do not), smallest, largest (sizes measured). Surely: by the 95 %
-    interval at that size.
+    Columns: those of `Series.label`, arm, those of `crossed`, line_bytes (where the two
+    fitted lines cross, NaN where they do not). Empty where no series has a zerocopy
+    arm.
     """
     rows = []
     for one in series(run):
@@ -272,76 +320,107 @@ def break_even(run: Run) -> pd.DataFrame:
         for number, arm in enumerate(one.arms):
             if arm in (BASELINE, CONTROL):
                 continue
-            saved, drawn = one.saved_ns[:, number], one.drawn_saved_ns[:, :, number]
-            kind, at = crossing(one.sizes, saved)
-            low = high = math.nan
-            pays, costs = (end > 0 for end in (ends(drawn)[0], -ends(drawn)[1]))
-            from_on = _from_on(pays)
-            if kind == BETWEEN:
-                low = float(max(one.sizes[costs & (one.sizes < at)], default=0.0))
-                high = float(one.sizes[from_on]) if from_on < len(pays) else math.inf
+            saved = one.saved_ns, one.saved_low_ns, one.saved_high_ns
             rows.append(
                 {
                     **one.label,
                     "arm": arm,
-                    "kind": kind,
-                    "break_even_bytes": at,
-                    "bytes_low": low,
-                    "bytes_high": high,
-                    "windows": _windows(one.sizes, pays, from_on),
+                    **crossed(one.sizes, *(ns[:, number] for ns in saved)),
                     "line_bytes": _lines_cross(one, number, basis),
-                    "smallest": int(one.sizes[0]),
-                    "largest": int(one.sizes[-1]),
                 }
             )
     return pd.DataFrame(rows)
 
 
+def crossed(
+    sizes: stats.Floats, saved: stats.Floats, low: stats.Floats, high: stats.Floats
+) -> dict[str, Any]:
+    """Return from what size on ns are saved, as far as the intervals decide it.
+
+    - kind: `between`, where from some size on ns are surely saved at all, but not at
+      all sizes measured; `always` or `never`, where they surely are at every size, or
+      surely are not; `not to the end`, where every size is decided, and the largest
+      loses; else `not decided`.
+    - break_even_bytes: interpolated between medians; NaN where these do not cross.
+    - bytes_low: the largest size below at which it surely costs more, 0 for none.
+    - bytes_high: the size from which on it surely costs less. All three NaN unless
+      `between`.
+    - windows: sizes before these at which it surely costs less, as text.
+    - losses: sizes at which it surely costs more, as text.
+    - smallest, largest: sizes measured, bytes.
+
+    Args:
+        sizes: in bytes, rising.
+        saved: ns saved at each.
+        low: lower ends of their 95 % intervals.
+        high: upper ends.
+
+    """
+    pays, costs = low > 0, high < 0
+    others = np.flatnonzero(~pays)
+    from_on = int(others[-1]) + 1 if len(others) else 0
+    kind = UNDECIDED
+    if pays.all():
+        kind = ALWAYS
+    elif costs.all():
+        kind = NEVER
+    elif from_on < len(sizes):
+        kind = BETWEEN
+    elif (pays | costs).all():
+        kind = UNCLEAR
+    between = kind == BETWEEN
+    return {
+        "kind": kind,
+        "break_even_bytes": crossing(sizes, saved) if between else math.nan,
+        "bytes_low": float(max(sizes[costs], default=0.0)) if between else math.nan,
+        "bytes_high": float(sizes[from_on]) if between else math.nan,
+        "windows": _ranges(sizes, np.flatnonzero(pays[:from_on])),
+        "losses": _ranges(sizes, np.flatnonzero(costs)),
+        "smallest": int(sizes[0]),
+        "largest": int(sizes[-1]),
+    }
+
+
 def break_even_text(row: Any) -> str:
     """Return a row of `break_even` in words: `between 7800 and 7850 B`, or why not."""
-    also = f"; also at {row['windows']}" if row["windows"] else ""
+    pays, costs = row["windows"], row["losses"]
     if row["kind"] == ALWAYS:
         return f"always, {row['smallest']} B and above"
     if row["kind"] == NEVER:
         return f"never, up to {row['largest']} B"
     if row["kind"] == UNCLEAR:
-        return f"not up to {row['largest']} B{also}"
+        return f"not up to {row['largest']} B; pays at {pays}"
+    if row["kind"] == UNDECIDED:
+        return (
+            f"not decided, {row['smallest']} to {row['largest']} B"
+            + (f"; costs more at {costs}" if costs else "")
+            + (f"; pays at {pays}" if pays else "")
+        )
+    also = f"; also at {pays}" if pays else ""
     low, high = row["bytes_low"], row["bytes_high"]
-    if math.isinf(high):
-        return f"above {low or row['smallest']:.0f} B{also}"
     if low <= 0:
-        return f"at {high:.0f} B or below"
+        return f"at {high:.0f} B or below{also}"
     return f"between {low:.0f} and {high:.0f} B{also}"
 
 
-def crossing(sizes: stats.Floats, saved_ns: stats.Floats) -> tuple[str, float]:
-    """Return how ns saved over sizes cross zero, and the size of the last time.
+def crossing(sizes: stats.Floats, saved_ns: stats.Floats) -> float:
+    """Return the size at which ns saved cross zero for the last time.
 
-    The size is NaN where it does not cross, or is not above zero at the end. Between
-    two sizes the saving is taken to be linear.
+    NaN where they do not, or are not above zero at the end. Between two sizes the
+    saving is taken to be linear.
     """
     pays = saved_ns > 0
-    if pays.all():
-        return ALWAYS, math.nan
-    if not pays.any():
-        return NEVER, math.nan
-    if not pays[-1]:
-        return UNCLEAR, math.nan
+    if pays.all() or not pays[-1]:
+        return math.nan
     i = np.flatnonzero(~pays)[-1]
     share = -saved_ns[i] / (saved_ns[i + 1] - saved_ns[i])
-    return BETWEEN, float(sizes[i] + share * (sizes[i + 1] - sizes[i]))
+    return float(sizes[i] + share * (sizes[i + 1] - sizes[i]))
 
 
-def _from_on(pays: Any) -> int:
-    """Return the first of the trues at the end; their count where there is none."""
-    others = np.flatnonzero(~pays)
-    return int(others[-1]) + 1 if len(others) else 0
-
-
-def _windows(sizes: stats.Floats, pays: Any, end: int) -> str:
-    """Return the sizes before `end` that pay, neighbours as a range, in words."""
+def _ranges(sizes: stats.Floats, which: Any) -> str:
+    """Return some of the sizes in words, neighbours as a range."""
     found: list[list[float]] = []
-    for i in np.flatnonzero(pays[:end]):
+    for i in which:
         if found and found[-1][-1] == sizes[i - 1]:
             found[-1].append(sizes[i])
         else:
@@ -360,8 +439,9 @@ def prices(run: Run) -> pd.DataFrame:
     of the whole line: where the lines bend, it is an average over the sizes measured.
     """
     rows = []
+    page = page_bytes(run)
     for one in series(run):
-        for what, unit, column, factor, more, less, how in _CONTRASTS:
+        for what, unit, column, factor, more, less, how in _contrasts(page):
             if not {more, less} <= set(one.arms):
                 continue
             over, under = one.arms.index(more), one.arms.index(less)
@@ -390,7 +470,29 @@ def prices(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-# What is priced, per what, fixed cost (0) or slope (1), bytes, dearer arm, other arm.
+def page_bytes(run: Run) -> int:
+    """Return the size of a page on the run's host, in bytes; 4096 if it is unknown."""
+    return int(lookup(run.host, "page_bytes") or PAGE_BYTES)
+
+
+def _contrasts(page: int) -> tuple[tuple[str, str, int, int, str, str, str], ...]:
+    """Return what is priced, on pages of so many bytes.
+
+    Each: what, per what, fixed cost (0) or slope (1), times how many bytes, dearer arm,
+    other arm, how.
+    """
+    pinned = (
+        "pinning",
+        f"per page of {page / KIB:g} KiB",
+        1,
+        page,
+        "send_zc",
+        "send_zc_fixed",
+        "slope of send_zc less that of send_zc_fixed",
+    )
+    return (_CONTRASTS[0], pinned, *_CONTRASTS[1:])
+
+
 _CONTRASTS = (
     (
         "copying",
@@ -400,15 +502,6 @@ _CONTRASTS = (
         "send",
         "send_zc_fixed",
         "slope of send less that of send_zc_fixed",
-    ),
-    (
-        "pinning",
-        "per page of 4 KiB",
-        1,
-        4 * KIB,
-        "send_zc",
-        "send_zc_fixed",
-        "slope of send_zc less that of send_zc_fixed",
     ),
     (
         "an unregistered buffer",
@@ -438,6 +531,150 @@ def _lines_cross(one: Series, arm: int, basis: int) -> float:
         return math.nan
     found = (fixed - plain_fixed) / (plain_slope - slope)
     return found if found > 0 else math.nan
+
+
+SHARED_BYTES = 320  # struct skb_shared_info at the end of a head, on 64 bits
+# Beside payload and headers: what is left free for the link's header (16 for Ethernet)
+# and, by version of IP, for its alignment (15) or a fragment header (8).
+ROOM_BYTES = {4: 16 + 15, 6: 16 + 8}
+BESIDE = 1.05  # sizes that differ by no more than this cost alike but for a step
+_LINEAR = (Path.SINK, Path.VETH, Path.LO)  # whose MTU makes one packet of a send
+
+
+def head_limit(family: int, page: int) -> int:
+    """Return the largest payload in bytes whose packet's head kmalloc has a cache for.
+
+    Of plain send over UDP, where one packet takes all of it and the device asks for no
+    room of its own.
+
+    Source: kmalloc_reserve, KMALLOC_MAX_CACHE_SIZE (two pages); __ip_append_data,
+    __ip6_append_data. The one for IPv4 and pages of 4 KiB is measured, Linux 6.18.
+    """
+    headers = header_bytes(family, Protocol.UDP)
+    return 2 * page - SHARED_BYTES - headers - ROOM_BYTES[family]
+
+
+def head_steps(run: Run, summary: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Return what plain send and send_zc_fixed cost more beyond `head_limit`.
+
+    One row for each two points that are alike but for their sizes, which lie on both
+    sides of the limit and beside each other; those into a sink first. Columns: those of
+    `Series.label`, smaller, larger (sizes in bytes), limit; step_ns, step_low,
+    step_high (plain send, the larger size less the smaller); fixed_ns, fixed_low,
+    fixed_high (send_zc_fixed, likewise); saved_ns, saved_low, saved_high (what it saves
+    more over plain send; NaN like the three before where it was not measured), n.
+
+    Args:
+        run: any run.
+        summary: what `table.summary` returns of it, if that is at hand.
+
+    """
+    alike: dict[tuple[Any, ...], list[Point]] = {}
+    for point in run.plan.points:
+        plain = not point.given and not point.situation
+        if point.protocol is Protocol.UDP and point.path in _LINEAR and plain:
+            alike.setdefault((point.path, point.family, point.batch), []).append(point)
+    both = []
+    for points in alike.values():
+        limit = head_limit(points[0].family, page_bytes(run))
+        under = [point for point in points if point.io_size_bytes <= limit]
+        over = [point for point in points if point.io_size_bytes > limit]
+        smaller = max(under, key=lambda point: point.io_size_bytes, default=None)
+        larger = min(over, key=lambda point: point.io_size_bytes, default=None)
+        if not smaller or not larger:
+            continue
+        if larger.io_size_bytes <= BESIDE * smaller.io_size_bytes:
+            both.append((smaller, larger, limit))
+    if not both:
+        return pd.DataFrame()
+    frame = table.summary(run) if summary is None else summary
+    seen = frame.set_index(["point", "arm"])
+    rows = [row for one in both if (row := _head_step(seen, *one)) is not None]
+    rows.sort(key=lambda row: row["path"] != Path.SINK)
+    return pd.DataFrame(rows)
+
+
+def _head_step(
+    seen: pd.DataFrame, smaller: Point, larger: Point, limit: int
+) -> dict[str, Any] | None:
+    """Return a row of `head_steps`; None without six blocks of plain send at each."""
+
+    def step(arm: str, center: str, prefix: str) -> stats.Ends:
+        ends = []
+        for point in (smaller, larger):
+            if (point.name, arm) not in seen.index:
+                return math.nan, math.nan, math.nan
+            row = seen.loc[(point.name, arm)]
+            ends.append(tuple(row[[center, f"{prefix}_low", f"{prefix}_high"]]))
+        return stats.difference(*ends)
+
+    plain = step(str(BASELINE), "ns_per_request", "ns")
+    if not math.isfinite(plain[1]):
+        return None
+    found = {
+        "step": plain,
+        "fixed": step("send_zc_fixed", "ns_per_request", "ns"),
+        "saved": step("send_zc_fixed", "saved_ns", "saved"),
+    }
+    counted = [int(seen.loc[(p.name, BASELINE), "n"]) for p in (smaller, larger)]
+    return {
+        **_label(smaller),
+        "smaller": smaller.io_size_bytes,
+        "larger": larger.io_size_bytes,
+        "limit": limit,
+        **{
+            f"{name}_{end}": value
+            for name, values in found.items()
+            for end, value in zip(("ns", "low", "high"), values, strict=True)
+        },
+        "n": min(counted),
+    }
+
+
+def head_step(run: Run, summary: pd.DataFrame | None = None) -> str:
+    """Return what of a saving is an allocation and not the copy, in a few sentences.
+
+    Empty where the run cannot tell: it takes two sizes, such as 7800 and 8000 B; see
+    `head_steps`, of which this is the first row.
+    """
+    rows = head_steps(run, summary)
+    if rows.empty:
+        return ""
+    row = rows.iloc[0]
+    smaller, larger, page = row["smaller"], row["larger"], page_bytes(run)
+    cache = f"{2 * page // KIB} KiB"
+    told = (
+        f"From {smaller} to {larger} B plain send costs {_step_text(row, 'step')} more "
+        f"(n={row['n']})"
+    )
+    where = (
+        f"beyond about {row['limit']} B the linear head of its packet passes kmalloc's "
+        f"largest cache, {cache}"
+    )
+    if row["step_low"] <= 0:
+        return f"{told}: no step is seen, though {where}."
+    told = f"{told}: {where}"
+    if math.isnan(row["fixed_ns"]):
+        return f"{told}."
+    told = f"{told}; send_zc_fixed, whose head stays small, {_step_text(row, 'fixed')}."
+    if not row["saved_low"] > 0:
+        return told
+    theirs = page == PAGE_BYTES and row["limit"] < THEIRS_BYTES
+    return (
+        f"{told} So of what is saved at {larger} B {_step_text(row, 'saved')} are "
+        f"that allocation, with the copy of {larger - smaller} B but not of the rest"
+        + (f"; v5's {THEIRS_BYTES} B row lies beyond it too." if theirs else ".")
+    )
+
+
+THEIRS_BYTES = 8000  # of the largest published gain into a device that drops
+
+
+def _step_text(row: Any, name: str) -> str:
+    center, low, high = (row[f"{name}_{end}"] for end in ("ns", "low", "high"))
+    if not math.isfinite(low):
+        return f"{center:.0f} ns [too few blocks]"
+    return f"{center:.0f} ns [{low:.0f}, {high:.0f}]"
 
 
 def implied() -> pd.DataFrame:

@@ -1,11 +1,11 @@
 """The figures of a report. Each takes a run and returns a Figure; none shows it.
 
-Blocks are the observations: seaborn gets one row per block, draws the median, and
-the interval of `stats.median_interval` as the error bar.
+Blocks are the observations: seaborn gets one row per block, draws the median, and as
+the error bar the interval that the tables have, which allows for placements.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import matplotlib as mpl
@@ -83,24 +83,50 @@ def use_style() -> None:
     )
 
 
-def interval(values: Sequence[float]) -> tuple[float, float]:
+def interval(
+    values: Sequence[float] | pd.Series,
+    placements: Sequence[int] | None = None,
+    *,
+    least: int = 1,
+) -> tuple[float, float]:
     """Return the ends of the median's interval, NaN when there are too few values.
 
     Args:
         values: in the order of their blocks; where these hang together the interval
             is as wide as in the tables.
+        placements: that of each; None for a single one.
+        least: what they are worth at the least, however much they hang together.
 
     """
-    groups = table.groups(values.index) if isinstance(values, pd.Series) else None
-    worth = stats.independent_n(values, groups)
+    worth = max(least, stats.independent_n(values, placements))
     found = stats.median_interval(values, effective_n=worth)
     if math.isinf(found.low) or math.isinf(found.high):
         return math.nan, math.nan
     return found.low, found.high
 
 
+def _error_bar(
+    blocks: pd.DataFrame, *, least: int = 1
+) -> Callable[[pd.Series], tuple[float, float]]:
+    """Return what seaborn calls for the interval of some values of `_blocks`.
+
+    Seaborn sorts them by their size. Their index says which blocks they are of, and it
+    rises with these.
+    """
+    placements = blocks[table.PLACEMENT]
+
+    def ends(values: pd.Series) -> tuple[float, float]:
+        ordered = values.sort_index()
+        return interval(ordered, placements[ordered.index].to_list(), least=least)
+
+    return ends
+
+
 def _blocks(run: Run) -> pd.DataFrame:
-    """Return ns per request and gain in percent, one row per point, arm and block."""
+    """Return ns per request and gain in percent, one row per point, arm and block.
+
+    The index rises with the blocks of each point and arm.
+    """
     frames = []
     by_point = table.pairs(run)
     for point in run.plan.points:
@@ -229,7 +255,7 @@ def cost_by_size(run: Run) -> Figure:
         markers=_markers(order),
         dashes=False,
         estimator="median",
-        errorbar=interval,
+        errorbar=_error_bar(blocks, least=stats.needed()),
         err_style="bars",
         err_kws={"capsize": 3},
         col="group",
@@ -290,7 +316,7 @@ def _packed(widths: dict[str, int]) -> list[dict[str, int]]:
 
 def _gain_facet(axes: Axes, blocks: pd.DataFrame, title: str) -> None:
     """Draw the gains of one path, protocol, family and batch."""
-    blocks = blocks.sort_values("io_size_bytes")
+    blocks = blocks.sort_values("io_size_bytes", kind="stable")
     blocks = blocks.assign(size=blocks["io_size_bytes"].astype(str))
     zc = blocks[blocks["arm"].isin(_compared(blocks))]
     order = list(dict.fromkeys(zc["size"]))
@@ -316,7 +342,7 @@ def _gain_points(axes: Axes, blocks: pd.DataFrame, x: str, order: list[str]) -> 
         palette=_colours(arms),
         markers=[markers[arm] for arm in arms],
         estimator="median",
-        errorbar=interval,
+        errorbar=_error_bar(blocks),
         capsize=0.1,
         dodge=min(0.8, 0.3 + 0.05 * len(arms)) if len(arms) > 1 else False,
         linestyle="none",
@@ -333,7 +359,7 @@ def _floor(axes: Axes, control: pd.DataFrame, place: int) -> None:
     """Draw the control's interval at one place of the x axis."""
     if control.empty:
         return
-    low, high = interval(control["gain_percent"].to_list())
+    low, high = _error_bar(control)(control["gain_percent"].dropna())
     if not math.isnan(low):
         axes.fill_between(
             [place - 0.42, place + 0.42],
@@ -455,11 +481,17 @@ def why(run: Run) -> Figure:
     return _done(figure, _caption(run, zc))
 
 
+_NO_SERIES = (
+    f"no path of this run has {cost.LEAST_SIZES} sizes of {stats.needed()} blocks or "
+    "more"
+)
+
+
 def cost_lines(run: Run) -> Figure:
     """Return ns per request over size, one axes per series, with the fitted lines."""
     found = cost.series(run)
     if not found:
-        return _empty("no path of this run has three sizes or more")
+        return _empty(_NO_SERIES)
     figure, beside = _per_series(found, "ns per request")
     for axes, one in beside:
         dense = np.geomspace(one.sizes[0], one.sizes[-1], 200)
@@ -483,7 +515,7 @@ def cost_residuals(run: Run) -> Figure:
     """
     found = cost.series(run)
     if not found:
-        return _empty("no path of this run has three sizes or more")
+        return _empty(_NO_SERIES)
     left_over = cost.residuals(run)
     figure, beside = _per_series(found, "measured over the line [%]")
     for axes, one in beside:
@@ -523,17 +555,26 @@ def break_even(run: Run) -> Figure:
     """Return ns saved over size, and where it crosses zero, one axes per series."""
     found = cost.series(run)
     if not found:
-        return _empty("no path of this run has three sizes or more")
+        return _empty(_NO_SERIES)
     crossings = cost.break_even(run)
+    if crossings.empty:
+        return _empty("nothing was measured beside send")
     figure, beside = _per_series(found, "ns saved per request")
     for axes, one in beside:
         arms = [arm for arm in one.arms if arm not in (BASELINE, CONTROL)]
         colours, markers = _colours(arms), _markers(arms)
         for arm in arms:
             number = one.arms.index(arm)
-            low, high = cost.ends(one.drawn_saved_ns[:, :, number])
+            low, high = one.saved_low_ns[:, number], one.saved_high_ns[:, number]
+            known = np.isfinite(low) & np.isfinite(high)
             axes.fill_between(
-                one.sizes, low, high, color=colours[arm], alpha=0.25, linewidth=0
+                one.sizes,
+                low,
+                high,
+                where=known,
+                color=colours[arm],
+                alpha=0.25,
+                linewidth=0,
             )
             axes.plot(
                 one.sizes,

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from zclab import situation
 from zclab.explain import (
     bottleneck,
     breakdown,
@@ -208,10 +209,7 @@ def sizes(run: Run, summary: pd.DataFrame) -> pd.DataFrame:
             "size": frame["said"].to_list(),
             "mode": [f"{row.arm} against {row.basis}" for row in frame.itertuples()],
             "path": [
-                f"{row.path}, {row.protocol.upper()}/IPv{row.family}, batch {row.batch}"
-                if row.path
-                else "-"
-                for row in frame.itertuples()
+                table.where(row) if row["path"] else "-" for _, row in frame.iterrows()
             ],
             "pays here from": frame["pays_from"].to_list(),
             "verdict": frame["verdict"].to_list(),
@@ -345,9 +343,16 @@ def bucket_meanings(found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def _series(frame: pd.DataFrame) -> dict[str, list[str]]:
-    """Return the columns that name a series; options only where there are some."""
+    """Return the columns that name a series; options only where there are some.
+
+    Args:
+        frame: one that has the columns of `cost.Series.label`.
+
+    """
     found = {
-        "path": frame["path"].to_list(),
+        "path": [
+            situation.place(row.path, row.situation) for row in frame.itertuples()
+        ],
         "protocol": [
             f"{row.protocol.upper()}/IPv{row.family}" for row in frame.itertuples()
         ],

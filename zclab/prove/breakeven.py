@@ -168,6 +168,8 @@ def agree(row: dict[str, object], found: Bracket) -> bool:
     kind = row["kind"]
     if kind == cost.ALWAYS:
         return found.low == 0 and not math.isinf(found.high)
+    if kind == cost.UNDECIDED:
+        return False
     if kind != cost.BETWEEN:
         return math.isinf(found.high)
     low, high = float(str(row["bytes_low"])), float(str(row["bytes_high"]))

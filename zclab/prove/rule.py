@@ -144,7 +144,7 @@ def planted(
     )
     gains = 100 * (plain_ns / (plain_ns - saved) - 1)
     by_ns = [
-        _by_ns(said_ns, base_ns * share, row)
+        _by_ns(said_ns, base_ns * share, row, base_ns)
         for said_ns, share, (row, base_ns) in zip(
             told, saved / plain_ns, _rows(weather, gains, blocks, seed + 1), strict=True
         )
@@ -268,16 +268,16 @@ def _by_percent(said: float, true: float, row: pd.Series) -> Planted:
     )
 
 
-def _by_ns(said: float, true: float, row: pd.Series) -> Planted:
+def _by_ns(said: float, true: float, row: pd.Series, base_ns: float) -> Planted:
     word = claims.verdict(
         said,
         row["saved_low"],
         row["saved_ns"],
         row["saved_high"],
-        floor=0.0,
+        floor=(floor := claims.floor_ns(row["floor_percent"], base_ns)),
         least=claims.TOLERANCE_NS,
     )
-    noise = (row["saved_high"] - row["saved_low"]) / 2
+    noise = (row["saved_high"] - row["saved_low"]) / 2 + floor
     return Planted(
         planted=exactly(said, true, claims.TOLERANCE_NS),
         verdict=word,
