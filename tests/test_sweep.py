@@ -303,7 +303,7 @@ def test_quick_asks_what_both_mails_ask():
         "veth+peer-drop-udp6-65435B-n64",
         "sink-udp6-65435B-n64",
         *(f"lo-tcp4-{size}B-n1-congestion=reno" for size in (1200, 4096)),
-        *(f"sink+answered-tcp4-{size}B-n1" for size in (1200, 4096, 8192)),
+        *(f"sink+answered-tcp4-{size}B-n1" for size in (1200, 2400, 4096)),
     }
 
 
