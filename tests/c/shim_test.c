@@ -296,6 +296,22 @@ static int slice(struct rig *rig, const struct zclab_send *send,
 	return err;
 }
 
+/* The descriptor of the only ring that this process has. */
+static int only_ring(void)
+{
+	static const char ring[] = "anon_inode:[io_uring]";
+	char path[32], target[sizeof(ring)];
+	int fd;
+
+	for (fd = 0; fd < 1024; fd++) {
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		if (readlink(path, target, sizeof(target)) == sizeof(ring) - 1 &&
+		    !memcmp(target, ring, sizeof(ring) - 1))
+			return fd;
+	}
+	return -1;
+}
+
 /* ---- sending, all of it arriving ------------------------------------------- */
 
 static void test_every_mode(int protocol, unsigned int iovecs, unsigned int unit_share)
@@ -564,6 +580,32 @@ static void test_ring_setups(void)
 		CHECK_EQ(slice(&rig, &send, &usual_span, &n), 0);
 		CHECK_EQ(n.zc_requests, n.requests);
 		close_rig(&rig);
+	}
+}
+
+/* A ring is entered and closed by its own descriptor, whatever liburing leaves to it. */
+static void test_ring_descriptor(void)
+{
+	struct zclab_setup setup = usual_setup;
+	struct zclab_counts n;
+	struct rig rig;
+	unsigned int before, flags;
+	int zero = fcntl(0, F_GETFD), registered;
+
+	for (registered = 0; registered < 2; registered++) {
+		setup.registered_ring = registered;
+		before = count_fds();
+		CHECK_EQ(zclab_probe_ring(&setup, &flags), 0);
+		CHECK_EQ(count_fds(), before);
+		open_rig(&rig, SOCK_DGRAM, false, 0, &setup);
+		CHECK_EQ(count_fds(), before + 3);	/* the ring and its two sockets */
+		CHECK(only_ring() > 0);
+		CHECK_EQ(rig.facts.registered_ring, registered);
+		CHECK_EQ(slice(&rig, &usual_send, &usual_span, &n), 0);
+		close_rig(&rig);
+		CHECK_EQ(only_ring(), -1);
+		CHECK_EQ(count_fds(), before);
+		CHECK_EQ(fcntl(0, F_GETFD), zero);
 	}
 }
 
@@ -1187,6 +1229,23 @@ static void test_signals_while_waiting(void)
 	}
 }
 
+/* In a child, as a limit that was lowered cannot be raised again by everybody. */
+static void in_child(void (*what)(void))
+{
+	int status = 0;
+	pid_t child;
+
+	fflush(stdout);
+	child = must(fork(), "fork");
+	if (!child) {
+		failed_checks = 0;
+		what();
+		exit(failed_checks != 0);	/* so that leaks are looked for */
+	}
+	waitpid(child, &status, 0);
+	CHECK_EQ(status, 0);
+}
+
 /* ---- stopping ---------------------------------------------------------------- */
 
 struct alarm {
@@ -1497,23 +1556,6 @@ static void limit(int which, rlim_t value)
 	must(setrlimit(which, &limits), "setrlimit");
 }
 
-/* In a child, as a limit that was lowered cannot be raised again by everybody. */
-static void in_child(void (*what)(void))
-{
-	int status = 0;
-	pid_t child;
-
-	fflush(stdout);
-	child = must(fork(), "fork");
-	if (!child) {
-		failed_checks = 0;
-		what();
-		exit(failed_checks != 0);	/* so that leaks are looked for */
-	}
-	waitpid(child, &status, 0);
-	CHECK_EQ(status, 0);
-}
-
 static void without_locked_memory(void)
 {
 	struct zclab_setup setup = usual_setup;
@@ -1656,22 +1698,6 @@ static void test_probes(void)
 
 #define RING_FLAGS_PASS 2u	/* IORING_MSG_RING_FLAGS_PASS (6.3) */
 
-/* The descriptor of the only ring that this process has. */
-static int only_ring(void)
-{
-	static const char ring[] = "anon_inode:[io_uring]";
-	char path[32], target[sizeof(ring)];
-	int fd;
-
-	for (fd = 0; fd < 1024; fd++) {
-		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-		if (readlink(path, target, sizeof(target)) == sizeof(ring) - 1 &&
-		    !memcmp(target, ring, sizeof(ring) - 1))
-			return fd;
-	}
-	return -1;
-}
-
 /* Posts a CQE to a ring, as if the kernel had: through a message of another ring. */
 static int plant(int target, uint64_t user_data, int res, unsigned int flags)
 {
@@ -1776,9 +1802,11 @@ static const struct {
 	TEST(bad_sends_are_refused), TEST(udp), TEST(udp_pieces), TEST(tcp),
 	TEST(tcp_pieces), TEST(warmup), TEST(mixed_weights), TEST(drain_policies),
 	TEST(alike),
-	TEST(tiny_completion_queue), TEST(ring_setups), TEST(sqpoll_with_full_queue),
+	TEST(tiny_completion_queue), TEST(ring_setups), TEST(ring_descriptor),
+	TEST(sqpoll_with_full_queue),
 	TEST(tiny_socket_buffer), TEST(short_sends_leave_units_whole), TEST(flows),
-	TEST(addressed), TEST(gathered), TEST(corruption_is_found),
+	TEST(addressed), TEST(gathered), 
+	TEST(corruption_is_found),
 	TEST(torn_datagram_is_found), TEST(listening_receiver),
 	TEST(receiver_under_flood), TEST(receiver_refuses), TEST(refused_connection),
 	TEST(errors_of_the_warmup), TEST(receiver_closes), TEST(wrong_sockets),

@@ -18,7 +18,9 @@
 
 /*
  * What io_uring_queue_init_params() does; but before liburing 2.5 that writes into
- * the SQ array of a ring that was made without one.
+ * the SQ array of a ring that was made without one. In some newer releases (2.9 is one)
+ * it is that function and not io_uring_queue_mmap() that fills in flags and descriptors;
+ * without them descriptor 0 would be entered, and closed.
  */
 static int init_ring(unsigned int entries, struct io_uring_params *p,
 		     struct io_uring *ring)
@@ -33,7 +35,9 @@ static int init_ring(unsigned int entries, struct io_uring_params *p,
 		close(fd);
 		return err;
 	}
+	ring->flags = p->flags;
 	ring->features = p->features;
+	ring->ring_fd = ring->enter_ring_fd = fd;
 	for (i = 0; !(p->flags & IORING_SETUP_NO_SQARRAY) && i < p->sq_entries; i++)
 		ring->sq.array[i] = i;
 	return 0;
