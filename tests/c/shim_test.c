@@ -609,6 +609,32 @@ static void test_ring_descriptor(void)
 	}
 }
 
+/* What one slice wrote into the entries of the queue is not the next one's. */
+static void test_slices_share_no_flags(void)
+{
+	static const unsigned int batches[] = { 1, 8 };
+	struct zclab_counts n;
+	struct rig rig;
+	const struct way *way;
+	int k, registered;
+
+	open_rig(&rig, SOCK_DGRAM, false, 0, &usual_setup);
+	FOR_EACH_WAY(way)
+		for (k = 0; k < 2; k++)
+			for (registered = 1; registered >= 0; registered--) {
+				struct zclab_send send = sends(way);
+
+				send.batch = batches[k];
+				send.registered_file = registered;
+				send.report_usage = registered;
+				CHECK_EQ(slice(&rig, &send, &usual_span, &n), 0);
+				CHECK_EQ(n.requests, usual_span.requests_max);
+				if ((way->is & BY_RING) && !registered)
+					CHECK_EQ(n.copied, 0);	/* not asked for */
+			}
+	close_rig(&rig);
+}
+
 static void *spin(void *given)
 {
 	uint64_t *stop = given;
@@ -1803,7 +1829,7 @@ static const struct {
 	TEST(tcp_pieces), TEST(warmup), TEST(mixed_weights), TEST(drain_policies),
 	TEST(alike),
 	TEST(tiny_completion_queue), TEST(ring_setups), TEST(ring_descriptor),
-	TEST(sqpoll_with_full_queue),
+	TEST(slices_share_no_flags), TEST(sqpoll_with_full_queue),
 	TEST(tiny_socket_buffer), TEST(short_sends_leave_units_whole), TEST(flows),
 	TEST(addressed), TEST(gathered), 
 	TEST(corruption_is_found),

@@ -461,10 +461,14 @@ static void fill_uniforms(struct zclab_ring *s)
 		if (send->mode == ZCLAB_MIXED ? !send->weights[op] :
 						send->mode != (int)op)
 			continue;
-		if (ops[op].message)
+		if (ops[op].message) {
 			s->uniform = false;
-		else
-			fill(s, &ops[op], 0, &s->uniforms[op]);
+			continue;
+		}
+		/* As newer liburing does in io_uring_get_sqe(), older in each
+		 * io_uring_prep_*(): or flags of the slice before would be kept. */
+		memset(&s->uniforms[op], 0, sizeof(s->uniforms[op]));
+		fill(s, &ops[op], 0, &s->uniforms[op]);
 	}
 	s->alike = s->uniform && send->mode != ZCLAB_MIXED;
 	for (i = 0; s->alike && i < s->ring.sq.ring_entries; i++)
