@@ -679,6 +679,53 @@ static void test_sqpoll_with_full_queue(void)
 		pthread_join(threads[i], NULL);
 }
 
+/* With a socket for each request of a batch none has two in flight, or it might send
+ * the second one first. */
+static void test_sqpoll_reorders_no_stream(void)
+{
+	enum { FLOWS = 4 };
+	struct zclab_setup setup = usual_setup;
+	struct zclab_send send = usual_send;
+	struct zclab_span span = { .budget_ns = 100 * MS };
+	struct zclab_ring_facts facts;
+	struct zclab_ring *ring;
+	struct zclab_counts n;
+	struct rig rigs[FLOWS];
+	int fds[FLOWS];
+	unsigned int i;
+
+	memset(rigs, 0, sizeof(rigs));
+	for (i = 0; i < FLOWS; i++) {
+		rigs[i].pair = open_tcp(AF_INET);
+		rigs[i].unit_bytes = 4096;
+		rigs[i].receives = true;
+		fds[i] = rigs[i].pair.sending;
+		set_number(fds[i], SOL_SOCKET, SO_SNDBUF, 8192);
+		CHECK_EQ(pthread_create(&rigs[i].thread, NULL, receive, &rigs[i]), 0);
+	}
+	setup.sqpoll = 1;
+	setup.buffer_bytes = setup.registered_bytes = 64 << 16;
+	must(zclab_ring_open(&setup, fds, FLOWS, &ring, &facts), "a ring");
+	for (send.flows = FLOWS / 2; send.flows <= FLOWS; send.flows *= 2) {
+		send.batch = FLOWS / 2;	/* all sockets at a time, or every other time */
+		send.io_size_bytes = send.buffer_stride = 1 << 16;
+		send.buffers = send.outstanding_max = 64;
+		send.unit_bytes = 4096;
+		CHECK_EQ(zclab_ring_slice(ring, &send, &span, NULL, &n), 0);
+		CHECK(n.requests);
+	}
+	zclab_ring_close(ring);
+	for (i = 0; i < FLOWS; i++) {
+		shutdown(fds[i], SHUT_WR);
+		while (!__atomic_load_n(&rigs[i].tally.closed, __ATOMIC_RELAXED) &&
+		       !__atomic_load_n(&rigs[i].tally.error, __ATOMIC_RELAXED))
+			pause_ns(MS);
+		end_receiver(&rigs[i]);
+		CHECK_EQ(rigs[i].tally.corrupt, 0);
+		close_pair(&rigs[i].pair);
+	}
+}
+
 /* Small socket buffers: requests wait, none is lost. */
 static void test_tiny_socket_buffer(void)
 {
@@ -1830,6 +1877,7 @@ static const struct {
 	TEST(alike),
 	TEST(tiny_completion_queue), TEST(ring_setups), TEST(ring_descriptor),
 	TEST(slices_share_no_flags), TEST(sqpoll_with_full_queue),
+	TEST(sqpoll_reorders_no_stream),
 	TEST(tiny_socket_buffer), TEST(short_sends_leave_units_whole), TEST(flows),
 	TEST(addressed), TEST(gathered), 
 	TEST(corruption_is_found),

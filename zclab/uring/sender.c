@@ -631,14 +631,15 @@ static int await_slots(struct zclab_ring *s)
 
 /*
  * How many requests the kernel's thread may still have when the next batch is
- * made: with one batch at a time it and this one would only take turns. A batch of
- * one is the only request in flight, as its stream may not be reordered.
+ * made: with one batch at a time it and this one would only take turns. But where
+ * each request of a batch has a socket of its own, none may be sent a second one
+ * before the first is completed, as its stream may not be reordered.
  */
 static unsigned int ahead(const struct zclab_ring *s)
 {
 	const struct zclab_send *send = &s->send;
 
-	return s->sqpoll && send->batch > 1 && !send->cork &&
+	return s->sqpoll && send->batch > send->flows && !send->cork &&
 	       send->drain != ZCLAB_DRAIN_EACH &&
 	       send->outstanding_max >= 2 * send->batch ? send->batch : 0;
 }
