@@ -883,6 +883,54 @@ static void test_gathered(void)
 		}
 }
 
+static int corked(const struct rig *rig)
+{
+	socklen_t length = sizeof(int);
+	int on = -1;
+
+	must(getsockopt(rig->pair.sending, IPPROTO_UDP, UDP_CORK, &on, &length),
+	     "UDP_CORK");
+	return on;
+}
+
+struct stranger {
+	struct rig *rig;
+	struct zclab_send send;
+	struct zclab_counts n;
+	int err;
+};
+
+static void *send_as_stranger(void *given)
+{
+	struct stranger *stranger = given;
+
+	stranger->err = zclab_ring_slice(stranger->rig->ring, &stranger->send, &usual_span,
+					 NULL, &stranger->n);
+	return NULL;
+}
+
+/* A ring for one thread takes nothing from another: the cork is not left in for it. */
+static void test_failed_submit_clears_the_cork(void)
+{
+	struct zclab_setup setup = usual_setup;
+	struct stranger stranger = { .send = usual_send };
+	struct rig rig;
+	pthread_t thread;
+
+	setup.taskrun = ZCLAB_TASKRUN_COOP;
+	open_rig(&rig, SOCK_DGRAM, false, 0, &setup);
+	stranger.rig = &rig;
+	stranger.send.cork = 1;
+	stranger.send.cork_level = IPPROTO_UDP;
+	stranger.send.cork_option = UDP_CORK;
+	CHECK_EQ(pthread_create(&thread, NULL, send_as_stranger, &stranger), 0);
+	pthread_join(thread, NULL);
+	CHECK(stranger.err < 0);
+	CHECK_EQ(stranger.n.requests, 0);
+	CHECK_EQ(corked(&rig), 0);
+	close_rig(&rig);
+}
+
 /* ---- receiving what was not sent ------------------------------------------- */
 
 static void lay_unit(unsigned char *at, uint64_t number, unsigned int bytes)
@@ -1879,7 +1927,7 @@ static const struct {
 	TEST(slices_share_no_flags), TEST(sqpoll_with_full_queue),
 	TEST(sqpoll_reorders_no_stream),
 	TEST(tiny_socket_buffer), TEST(short_sends_leave_units_whole), TEST(flows),
-	TEST(addressed), TEST(gathered), 
+	TEST(addressed), TEST(gathered), TEST(failed_submit_clears_the_cork),
 	TEST(corruption_is_found),
 	TEST(torn_datagram_is_found), TEST(listening_receiver),
 	TEST(receiver_under_flood), TEST(receiver_refuses), TEST(refused_connection),

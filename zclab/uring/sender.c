@@ -1031,7 +1031,8 @@ int zclab_ring_slice(struct zclab_ring *s, const struct zclab_send *send,
 	n->outstanding = s->outstanding;
 	n->stopped = stopping(s);
 	start = now_ns();
-	if (s->gathered || s->corked)	/* or it would join the next slice's data */
+	/* Or it would join the next slice's data; a failed batch left the cork set. */
+	if (s->gathered || send->cork)
 		set_cork(s, 0);
 	err = drain(s, err);
 	n->drain_ns = now_ns() - start;
