@@ -8,10 +8,13 @@
 #define _GNU_SOURCE
 #include <liburing.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -1533,6 +1536,60 @@ static void test_sends_after_waits(void)
 	}
 }
 
+/*
+ * A wait's own request may find no memory, which is played here: it waits without one,
+ * and leaves nothing in the queue that the next batch would send along.
+ */
+static void without_ticks(void)
+{
+	/* io_uring_enter(2) of one request that waits for one completion: -EAGAIN. */
+	struct sock_filter program[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_enter, 0, 5),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+			 offsetof(struct seccomp_data, args[1])),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 1, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+			 offsetof(struct seccomp_data, args[2])),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 1, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EAGAIN),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog filter = { sizeof(program) / sizeof(program[0]), program };
+	struct zclab_span span = { .budget_ns = 3000 * MS, .requests_max = 60 };
+	struct zclab_counts n;
+	struct rig rig;
+	const struct way *way;
+	int k;
+
+	must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "PR_SET_NO_NEW_PRIVS");
+	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter)) {
+		printf("skip: seccomp: %s\n", strerror(errno));
+		return;
+	}
+	FOR_EACH_WAY(way) {
+		if (!(way->is & OWN_WAIT) || !(way->is & BY_RING))
+			continue;
+		open_rig(&rig, SOCK_STREAM, false, 0, &usual_setup);
+		set_number(rig.pair.sending, SOL_SOCKET, SO_SNDBUF, 1 << 12);
+		rig.receives = true;
+		CHECK_EQ(pthread_create(&rig.thread, NULL, read_slowly, &rig), 0);
+		for (k = 0; k < 2; k++) {
+			struct zclab_send send = sends_over(way, &rig);
+
+			send.io_size_bytes = 2000;
+			CHECK_EQ(slice(&rig, &send, &span, &n), 0);
+			CHECK_EQ(n.requests, span.requests_max);
+		}
+		close_rig(&rig);
+	}
+}
+
+static void test_waits_without_memory(void)
+{
+	in_child(without_ticks);
+}
+
 /* ---- refusals ---------------------------------------------------------------- */
 
 #define REFUSED(change)                                                          \
@@ -1934,7 +1991,7 @@ static const struct {
 	TEST(errors_of_the_warmup), TEST(receiver_closes), TEST(wrong_sockets),
 	TEST(signals), TEST(signals_while_waiting), TEST(stop), TEST(stop_while_stuck),
 	TEST(stop_while_creeping),
-	TEST(sends_after_waits), TEST(locked_memory_limits), TEST(descriptor_limit),
+	TEST(sends_after_waits), TEST(waits_without_memory), TEST(locked_memory_limits), TEST(descriptor_limit),
 	TEST(breaches),
 };
 

@@ -338,6 +338,15 @@ static bool spun(struct zclab_ring *s)
 	return false;
 }
 
+/* The last entry, which the kernel did not take, or the next batch would send it. */
+static void take_back(struct zclab_ring *s)
+{
+	struct io_uring_sq *sq = &s->ring.sq;
+
+	sq->sqe_head = --sq->sqe_tail;
+	io_uring_smp_store_release(sq->ktail, sq->sqe_tail);
+}
+
 /*
  * Waits for a CQE. No wait may be endless, but one with a timeout arms a timer each
  * time, which a virtual machine pays dearly for. So one timeout request ticks along
@@ -365,7 +374,12 @@ static int wait_cqe(struct zclab_ring *s)
 	s->ticking = ret > 0;
 	if (s->alike)	/* the SQE is the batches' again */
 		*sqe = s->uniforms[s->send.mode];
-	return ret < 0 ? ret : 0;
+	if (s->ticking)
+		return 0;
+	if (io_uring_sq_ready(&s->ring))
+		take_back(s);
+	/* No memory for one more request: a wait without one goes on. */
+	return ret == -EAGAIN ? io_uring_wait_cqes(&s->ring, &cqe, 1, &tick, NULL) : ret;
 }
 
 /*
