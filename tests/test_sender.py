@@ -10,6 +10,7 @@ from tests.live import needs_uring
 from zclab.errors import CapabilityError, MeasureError, SendError
 from zclab.options import SLOTS, Options
 from zclab.params import TABLE_MODES, Mode
+from zclab.uring.inbox import Inbox
 from zclab.uring.ring import Ring, RingSetup
 from zclab.uring.sender import PAGE_BYTES, Sender, Shape, check, outstanding_limit
 
@@ -55,6 +56,34 @@ def test_cpu_time_does_not_wait_for_a_tick(udp):
         # Interrupts, and a hypervisor that takes the CPU, may be counted or not.
         share = (counts["cpu_user_ns"] + counts["cpu_sys_ns"]) / counts["elapsed_ns"]
         assert 0.1 < share < 1.2
+
+
+def test_usage_is_awaited_while_data_is_taken(monkeypatch):
+    """What was counted may not be told of yet: usage is read when that is done."""
+    monkeypatch.setattr("zclab.uring.inbox._IDLE_S", 60)
+    inbox = Inbox(1, name="receiver")
+    head = inbox._inbox
+    head.turns = 2  # it was told of data, and takes it
+
+    def end_turn():
+        head.cpu_user_ns, head.cpu_sys_ns, head.switches = 3, 4, 5
+        head.turns += 1
+
+    thread = threading.Timer(1e-3, end_turn)
+    thread.start()
+    usage = inbox.usage()
+    thread.join()
+
+    assert (usage.cpu_user_ns, usage.cpu_sys_ns, usage.switches) == (3, 4, 5)
+
+
+def test_usage_of_one_that_never_waits_is_the_last_told(monkeypatch):
+    """One that is always busy does not hold up who asks."""
+    monkeypatch.setattr("zclab.uring.inbox._IDLE_S", 0)
+    inbox = Inbox(1, name="receiver")
+    inbox._inbox.turns, inbox._inbox.cpu_sys_ns = 2, 7
+
+    assert inbox.usage().cpu_sys_ns == 7
 
 
 @pytest.mark.parametrize("mode", [Mode.SEND_ZC, Mode.SEND_ZC_FIXED, Mode.MIXED])

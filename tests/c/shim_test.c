@@ -1118,6 +1118,42 @@ static void test_receiver_under_flood(void)
 	close_pair(&quiet);
 }
 
+/*
+ * When it begins to wait it has told all that it took: what there was to take lies in
+ * one stint that is shorter than a tick.
+ */
+static void test_receiver_tells_its_usage(void)
+{
+	enum { DATAGRAMS = 60 };
+	static const char bytes[FLOOD_BYTES];
+	uint64_t turns, end;
+	struct timespec ran;
+	struct rig rig;
+	clockid_t clock;
+	int i, k;
+
+	for (k = 0; k < 10; k++) {
+		memset(&rig, 0, sizeof(rig));
+		rig.pair = open_udp(AF_INET);
+		for (i = 0; i < DATAGRAMS; i++)
+			must((int)send(rig.pair.sending, bytes, sizeof(bytes), 0), "send");
+		rig.receives = true;
+		CHECK_EQ(pthread_create(&rig.thread, NULL, receive, &rig), 0);
+		await_bytes(&rig, DATAGRAMS * sizeof(bytes));
+		end = now_ns() + ANSWER_NS;
+		do
+			turns = __atomic_load_n(&rig.inbox.turns, __ATOMIC_ACQUIRE);
+		while (turns % 2 == 0 && now_ns() < end);
+		CHECK_EQ(turns % 2, 1);
+		CHECK_EQ(pthread_getcpuclockid(rig.thread, &clock), 0);
+		must(clock_gettime(clock, &ran), "clock_gettime");
+		CHECK((rig.inbox.cpu_user_ns + rig.inbox.cpu_sys_ns) * 2 >
+		      (uint64_t)ran.tv_sec * 1000000000u + (uint64_t)ran.tv_nsec);
+		end_receiver(&rig);
+		close_pair(&rig.pair);
+	}
+}
+
 static void test_receiver_refuses(void)
 {
 	struct zclab_inbox inbox = { 0 };
@@ -1987,7 +2023,7 @@ static const struct {
 	TEST(addressed), TEST(gathered), TEST(failed_submit_clears_the_cork),
 	TEST(corruption_is_found),
 	TEST(torn_datagram_is_found), TEST(listening_receiver),
-	TEST(receiver_under_flood), TEST(receiver_refuses), TEST(refused_connection),
+	TEST(receiver_under_flood), TEST(receiver_tells_its_usage), TEST(receiver_refuses), TEST(refused_connection),
 	TEST(errors_of_the_warmup), TEST(receiver_closes), TEST(wrong_sockets),
 	TEST(signals), TEST(signals_while_waiting), TEST(stop), TEST(stop_while_stuck),
 	TEST(stop_while_creeping),

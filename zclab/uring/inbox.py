@@ -14,6 +14,7 @@ from zclab.uring._shim import ffi
 _TALLY_BYTES = ffi.sizeof("struct zclab_tally")
 _INBOX_BYTES = ffi.sizeof("struct zclab_inbox")
 _LINE_BYTES = 64  # of the cache: what two write does not share one
+_IDLE_S = 0.02  # so long `usage` waits for it to have taken all that is there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,12 +130,24 @@ class Inbox:
         return Tally(**{f.name: int(getattr(tally, f.name)) for f in _TALLIED})
 
     def usage(self) -> Usage:
-        """Return what the process took; up to date whenever it waits for data."""
-        return Usage(
-            cpu_user_ns=int(self._inbox.cpu_user_ns),
-            cpu_sys_ns=int(self._inbox.cpu_sys_ns),
-            switches=int(self._inbox.switches),
-        )
+        """Return what the process took until it last began to wait for data.
+
+        It counts data as it takes it, and tells what that took when there is no more:
+        so that is awaited here. One that is never done has told of an earlier wait.
+        """
+        inbox = self._inbox
+        end = time.monotonic() + _IDLE_S
+        while True:
+            turns = int(inbox.turns)
+            usage = Usage(
+                cpu_user_ns=int(inbox.cpu_user_ns),
+                cpu_sys_ns=int(inbox.cpu_sys_ns),
+                switches=int(inbox.switches),
+            )
+            waits = turns % 2 == 1 and turns == inbox.turns
+            if waits or time.monotonic() > end:
+                return usage
+            time.sleep(20e-6)
 
     def await_bytes(
         self,

@@ -167,12 +167,26 @@ void tell_usage(struct zclab_inbox *inbox)
 {
 	struct rusage usage;
 
-	getrusage(RUSAGE_THREAD, &usage);
-	inbox->cpu_user_ns = (uint64_t)usage.ru_utime.tv_sec * 1000000000u +
-			     (uint64_t)usage.ru_utime.tv_usec * 1000u;
-	inbox->cpu_sys_ns = (uint64_t)usage.ru_stime.tv_sec * 1000000000u +
-			    (uint64_t)usage.ru_stime.tv_usec * 1000u;
+	usage_now(RUSAGE_THREAD, &usage);
+	inbox->cpu_user_ns = timeval_ns(&usage.ru_utime);
+	inbox->cpu_sys_ns = timeval_ns(&usage.ru_stime);
 	inbox->switches = (uint64_t)usage.ru_nvcsw + (uint64_t)usage.ru_nivcsw;
+}
+
+static void take_turn(struct zclab_inbox *inbox)
+{
+	__atomic_store_n(&inbox->turns, inbox->turns + 1, __ATOMIC_RELEASE);
+}
+
+void tell_idle(struct zclab_inbox *inbox)
+{
+	tell_usage(inbox);
+	take_turn(inbox);
+}
+
+void tell_busy(struct zclab_inbox *inbox)
+{
+	take_turn(inbox);
 }
 
 static int receive_loop(struct receiver *r)
@@ -181,10 +195,11 @@ static int receive_loop(struct receiver *r)
 	int i, count, err;
 
 	while (!__atomic_load_n(&r->inbox->stop, __ATOMIC_ACQUIRE)) {
-		tell_usage(r->inbox);	/* so that it is up to date while idle */
+		tell_idle(r->inbox);
 		count = epoll_wait(r->poll, events, 16, WAIT_MS);
 		if (count < 0 && errno != EINTR)
 			return -errno;
+		tell_busy(r->inbox);
 		for (i = 0; i < count; i++) {
 			struct inlet *inlet = events[i].data.ptr;
 

@@ -110,14 +110,6 @@ struct responder {
 	uint8_t bytes[BATCH][MESSAGE_BYTES] __attribute__((aligned(8)));
 };
 
-static uint64_t clock_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 static bool before(uint32_t a, uint32_t b)
 {
 	return (int32_t)(a - b) < 0;
@@ -796,7 +788,7 @@ static int read_log(struct responder *r)
 
 	if (count < 0)
 		return -errno;
-	r->now_ns = clock_ns();
+	r->now_ns = now_ns();
 	for (i = 0; i < count; i++) {
 		size_t got = r->messages[i].msg_len;
 
@@ -824,7 +816,7 @@ static void sleep_until(struct responder *r, uint64_t soonest)
 
 static int respond_loop(struct responder *r)
 {
-	uint64_t busy_ns = clock_ns(), told_ns = 0, soonest;
+	uint64_t busy_ns = now_ns(), told_ns = 0, soonest;
 	int count;
 
 	while (!__atomic_load_n(&r->inbox->stop, __ATOMIC_ACQUIRE)) {
@@ -837,7 +829,7 @@ static int respond_loop(struct responder *r)
 			r->n->overruns++;
 		else if (count < 0 && count != -EAGAIN && count != -EINTR)
 			return count;
-		r->now_ns = clock_ns();
+		r->now_ns = now_ns();
 		if (count > 0)
 			busy_ns = r->now_ns;
 		/* One that is full has more to read before anybody is answered. */
@@ -850,8 +842,9 @@ static int respond_loop(struct responder *r)
 		/* Nobody is woken up in time for an ACK that is due that soon. */
 		if (count == -EAGAIN && r->now_ns - busy_ns >= r->reply->spin_ns &&
 		    soonest - r->now_ns > r->reply->spin_ns) {
-			tell_usage(r->inbox);
+			tell_idle(r->inbox);
 			sleep_until(r, soonest);
+			tell_busy(r->inbox);
 		}
 	}
 	return 0;

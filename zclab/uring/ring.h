@@ -5,6 +5,7 @@
 #include <liburing.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 
@@ -106,6 +107,24 @@ static inline uint64_t now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
+static inline uint64_t timeval_ns(const struct timeval *tv)
+{
+	return (uint64_t)tv->tv_sec * 1000000000u + (uint64_t)tv->tv_usec * 1000u;
+}
+
+/*
+ * What has run since the last tick or switch is not in getrusage(RUSAGE_THREAD) yet,
+ * which is most of a slice of 1 ms. Asking for the thread's clock brings it up to date
+ * (task_sched_runtime, kernel/sched/core.c); for RUSAGE_SELF getrusage does so itself.
+ */
+static inline void usage_now(int who, struct rusage *usage)
+{
+	struct timespec unused;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &unused);
+	getrusage(who, usage);
+}
+
 static inline bool stopping(const struct zclab_ring *s)
 {
 	return s->stop && __atomic_load_n(s->stop, __ATOMIC_RELAXED);
@@ -194,7 +213,10 @@ int syscall_drain(struct zclab_ring *s);
 int open_ring(const struct zclab_setup *setup, struct io_uring *ring,
 	      unsigned int *flags);
 
-/* receiver.c: writes into the inbox what the calling thread took so far. */
+/* receiver.c: writes into the inbox what the calling thread took so far; and the same
+ * with what it is about to do. */
 void tell_usage(struct zclab_inbox *inbox);
+void tell_idle(struct zclab_inbox *inbox);
+void tell_busy(struct zclab_inbox *inbox);
 
 #endif

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "ring.h"
 
@@ -16,11 +15,6 @@
 				 * unless it waits for more (6.14) */
 #define SPIN_NS 100000		/* SQPOLL: look so long before sleeping */
 #define SQ_SLEEP_NS 1000000000	/* SQPOLL: await its thread's sleep at most */
-
-static uint64_t timeval_ns(const struct timeval *tv)
-{
-	return (uint64_t)tv->tv_sec * 1000000000u + (uint64_t)tv->tv_usec * 1000u;
-}
 
 /* ---- the modes ------------------------------------------------------------ */
 
@@ -992,19 +986,6 @@ static void start_timed(struct zclab_ring *s)
 
 		file->zerocopy_timed = file->zerocopy_next;
 	}
-}
-
-/*
- * What has run since the last tick or switch is not in getrusage(RUSAGE_THREAD) yet,
- * which is most of a slice of 1 ms. Asking for the thread's clock brings it up to date
- * (task_sched_runtime, kernel/sched/core.c); for RUSAGE_SELF getrusage does so itself.
- */
-static void usage_now(int who, struct rusage *usage)
-{
-	struct timespec unused;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &unused);
-	getrusage(who, usage);
 }
 
 static void take_usage(struct zclab_counts *n, const struct rusage *before,

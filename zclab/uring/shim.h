@@ -214,7 +214,9 @@ struct zclab_inbox {
 	uint64_t cpu_user_ns;		/* of the receiver so far */
 	uint64_t cpu_sys_ns;
 	uint64_t switches;		/* its context switches so far */
-	uint64_t pad[4];
+	uint64_t turns;			/* odd: it waits for data, and the above is all
+					 * that it took until then; even: it does not */
+	uint64_t pad[3];
 };
 
 /*
