@@ -10,6 +10,7 @@
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
 #include <pthread.h>
@@ -932,6 +933,164 @@ static void test_failed_submit_clears_the_cork(void)
 	CHECK_EQ(stranger.n.requests, 0);
 	CHECK_EQ(corked(&rig), 0);
 	close_rig(&rig);
+}
+
+/* ---- notifications that are late -------------------------------------------- */
+
+/* Fills a stream whose other end does not read, until what is sent has to wait here:
+ * nothing that follows is acknowledged, or notified. Returns what was sent. */
+static size_t dam_up(const struct pair *pair)
+{
+	static const char bytes[1 << 16];
+	size_t sent = 0;
+	int waits = 0;
+
+	while (!waits) {
+		sent += (size_t)must((int)send(pair->sending, bytes, sizeof(bytes), 0),
+				     "send");
+		must(ioctl(pair->sending, SIOCOUTQNSD, &waits), "SIOCOUTQNSD");
+	}
+	return sent;
+}
+
+struct dam {
+	struct rig *rig;
+	size_t bytes;		/* behind it, not those of the slice */
+	const unsigned int *opens; /* when this is above `after` */
+	unsigned int after;
+};
+
+static void *open_dam(void *given)
+{
+	static char bytes[1 << 16];
+	struct dam *dam = given;
+	uint64_t end = now_ns() + 1000 * MS;
+
+	while (__atomic_load_n(dam->opens, __ATOMIC_RELAXED) <= dam->after &&
+	       now_ns() < end)
+		pause_ns(MS);
+	while (dam->bytes)
+		dam->bytes -= (size_t)must(
+			(int)recv(dam->rig->pair.receiving, bytes,
+				  dam->bytes < sizeof(bytes) ? dam->bytes : sizeof(bytes),
+				  0), "recv");
+	return receive(dam->rig);
+}
+
+/* Of the error queue, by the sending thread: made to be counted by the Makefile. */
+static unsigned int looks;
+
+ssize_t __real_recvmsg(int fd, struct msghdr *message, int flags);
+ssize_t __wrap_recvmsg(int fd, struct msghdr *message, int flags);
+
+ssize_t __wrap_recvmsg(int fd, struct msghdr *message, int flags)
+{
+	__atomic_add_fetch(&looks, !!(flags & MSG_ERRQUEUE), __ATOMIC_RELAXED);
+	return __real_recvmsg(fd, message, flags);
+}
+
+/* Looks are `lag` sends apart, where they find nothing too. */
+static void test_looks_are_lag_sends_apart(void)
+{
+	enum { SENDS = 300, LAG = 10, ENOUGH = SENDS / LAG };
+	static const struct zclab_span span = {
+		.budget_ns = 4000 * MS, .requests_max = SENDS,
+	};
+	struct zclab_send send = usual_send;
+	struct zclab_counts n;
+	struct rig rig;
+	struct dam dam = { .rig = &rig, .opens = &looks, .after = ENOUGH };
+
+	open_rig(&rig, SOCK_STREAM, false, 0, &usual_setup);
+	set_buffer(rig.pair.sending, SO_SNDBUFFORCE, SO_SNDBUF, SOCKET_BYTES);
+	dam.bytes = dam_up(&rig.pair);
+	rig.receives = true;
+	looks = 0;
+	CHECK_EQ(pthread_create(&rig.thread, NULL, open_dam, &dam), 0);
+	send.mode = ZCLAB_MSG_ZEROCOPY;
+	send.io_size_bytes = 100;
+	send.lag = LAG;
+	send.outstanding_max = ZCLAB_SLOTS;
+	CHECK_EQ(slice(&rig, &send, &span, &n), 0);
+	CHECK_EQ(n.requests, SENDS);
+	CHECK_EQ(n.outstanding, SENDS);	/* all were sent before any was notified */
+	CHECK(looks >= ENOUGH);
+	CHECK(looks < SENDS / 2);	/* those of the wait for the last ones included */
+	close_rig(&rig);
+}
+
+/* Looks are at every socket: none has more outstanding than were sent since. */
+static void test_looks_are_at_all_sockets(void)
+{
+	struct zclab_send send = usual_send;
+	struct zclab_ring_facts facts;
+	struct zclab_counts n;
+	struct zclab_ring *ring;
+	struct pair pairs[2] = { open_udp(AF_INET), open_udp(AF_INET) };
+	int fds[2] = { pairs[0].sending, pairs[1].sending };
+
+	must(zclab_ring_open(&usual_setup, fds, 2, &ring, &facts), "a ring");
+	send.mode = ZCLAB_MSG_ZEROCOPY;
+	send.flows = 2;
+	send.lag = 16;
+	send.outstanding_max = ZCLAB_SLOTS;
+	CHECK_EQ(zclab_ring_slice(ring, &send, &usual_span, NULL, &n), 0);
+	check_counts(&n, &send);
+	CHECK(n.outstanding < send.lag);
+	zclab_ring_close(ring);
+	close_pair(&pairs[0]);
+	close_pair(&pairs[1]);
+}
+
+/*
+ * One stream's notifications are late, another's are not: buffers of the first are
+ * still read when, counted by all, there would be room to stamp them anew.
+ */
+static void test_late_buffers_are_not_stamped(void)
+{
+	enum { UNIT = 512, BUFFERS = 16 };
+	static const struct zclab_span span = {
+		.budget_ns = 4000 * MS, .requests_max = 3 * BUFFERS,
+	};
+	struct zclab_send send = usual_send;
+	struct zclab_ring_facts facts;
+	struct zclab_counts n;
+	struct zclab_ring *ring;
+	struct rig rigs[2];
+	static const unsigned int at_once = 1;
+	struct dam dam = { .rig = &rigs[0], .opens = &looks, .after = BUFFERS };
+	struct dam none = { .rig = &rigs[1], .opens = &at_once };
+	int i, fds[2];
+
+	memset(rigs, 0, sizeof(rigs));
+	for (i = 0; i < 2; i++) {
+		rigs[i].pair = open_tcp(AF_INET);
+		rigs[i].unit_bytes = UNIT;
+		rigs[i].receives = true;
+		fds[i] = rigs[i].pair.sending;
+	}
+	set_buffer(fds[0], SO_SNDBUFFORCE, SO_SNDBUF, SOCKET_BYTES);
+	dam.bytes = dam_up(&rigs[0].pair);
+	must(zclab_ring_open(&usual_setup, fds, 2, &ring, &facts), "a ring");
+	looks = 0;
+	CHECK_EQ(pthread_create(&rigs[0].thread, NULL, open_dam, &dam), 0);
+	CHECK_EQ(pthread_create(&rigs[1].thread, NULL, open_dam, &none), 0);
+	send.mode = ZCLAB_MSG_ZEROCOPY;
+	send.flows = 2;
+	send.io_size_bytes = send.unit_bytes = UNIT;
+	send.buffers = send.outstanding_max = BUFFERS;
+	send.lag = 1;
+	CHECK_EQ(zclab_ring_slice(ring, &send, &span, NULL, &n), 0);
+	check_counts(&n, &send);
+	CHECK_EQ(n.requests, span.requests_max);
+	for (i = 0; i < 2; i++) {
+		await_bytes(&rigs[i], n.sent_total_bytes / 2);
+		end_receiver(&rigs[i]);
+		CHECK_EQ(rigs[i].tally.bytes, n.sent_total_bytes / 2);
+		CHECK_EQ(rigs[i].tally.corrupt, 0);
+		close_pair(&rigs[i].pair);
+	}
+	zclab_ring_close(ring);
 }
 
 /* ---- receiving what was not sent ------------------------------------------- */
@@ -2021,7 +2180,8 @@ static const struct {
 	TEST(sqpoll_reorders_no_stream),
 	TEST(tiny_socket_buffer), TEST(short_sends_leave_units_whole), TEST(flows),
 	TEST(addressed), TEST(gathered), TEST(failed_submit_clears_the_cork),
-	TEST(corruption_is_found),
+	TEST(looks_are_lag_sends_apart), TEST(looks_are_at_all_sockets),
+	TEST(late_buffers_are_not_stamped), TEST(corruption_is_found),
 	TEST(torn_datagram_is_found), TEST(listening_receiver),
 	TEST(receiver_under_flood), TEST(receiver_tells_its_usage), TEST(receiver_refuses), TEST(refused_connection),
 	TEST(errors_of_the_warmup), TEST(receiver_closes), TEST(wrong_sockets),

@@ -57,6 +57,14 @@ struct file {
 	uint32_t outstanding;	/* of those not notified yet */
 };
 
+/* MSG_ZEROCOPY from a stamped buffer: the sends that may still read it. */
+struct reading {
+	struct file *file;
+	uint32_t first;		/* their numbers */
+	uint32_t sends;
+	uint32_t due;		/* those not notified yet */
+};
+
 struct zclab_ring {
 	struct io_uring ring;
 	struct zclab_send send;		/* of the slice that runs */
@@ -85,7 +93,7 @@ struct zclab_ring {
 	unsigned int outstanding;	/* notifications due */
 	unsigned int flow;		/* next of the arm's files */
 	unsigned int buffer;		/* next of the arm's buffers */
-	unsigned int since_drain;	/* MSG_ZEROCOPY sends since the last look */
+	unsigned int since_look;	/* MSG_ZEROCOPY: sends since the last look */
 	unsigned int gathered;		/* requests since the last one without MSG_MORE */
 	unsigned int corked;		/* sendmsg(2): sends since the cork was set */
 	unsigned int deck_size;
@@ -93,6 +101,7 @@ struct zclab_ring {
 	unsigned int file_count;
 	struct file *files;
 	struct message *messages;	/* one per slot */
+	struct reading readings[ZCLAB_SLOTS]; /* of the arm's buffers */
 	unsigned int free_count;
 	uint16_t free_slots[ZCLAB_SLOTS];
 	uint8_t slots[ZCLAB_SLOTS];	/* enum slot_state */
@@ -150,14 +159,16 @@ static inline int breach(struct zclab_ring *s, int which)
 	return -EPROTO;
 }
 
-/* The next buffer of the arm, in turn. */
-static inline char *next_buffer(struct zclab_ring *s)
+/* The arm's buffers are taken in turn. */
+static inline char *buffer(const struct zclab_ring *s)
 {
-	char *at = s->area + s->send.buffer_offset + s->send.buffer_stride * s->buffer;
+	return s->area + s->send.buffer_offset + s->send.buffer_stride * s->buffer;
+}
 
+static inline void pass_buffer(struct zclab_ring *s)
+{
 	if (++s->buffer == s->send.buffers)
 		s->buffer = 0;
-	return at;
 }
 
 static inline struct file *next_file(struct zclab_ring *s)

@@ -446,7 +446,8 @@ static void fill(struct zclab_ring *s, const struct op *op, unsigned int index,
 			    s->send.buffer_stride * index;
 		stamp(s, file, r.payload);
 	} else {
-		r.payload = next_buffer(s);
+		r.payload = buffer(s);
+		pass_buffer(s);
 	}
 	op->prepare(&r);
 	if (s->send.registered_file)
@@ -883,7 +884,7 @@ static bool valid_stamps(const struct zclab_send *send)
 		return false;
 	/* Each request in flight needs a buffer of its own to be stamped in. */
 	return send->mode == ZCLAB_SEND_SYNC ||
-	       (send->buffers >= send->outstanding_max &&
+	       (send->buffers >= send->outstanding_max && send->buffers <= ZCLAB_SLOTS &&
 		send->buffer_stride >= send->io_size_bytes);
 }
 
@@ -955,7 +956,7 @@ static bool start_slice(struct zclab_ring *s, const struct zclab_send *send,
 	s->stop_seen_ns = 0;
 	s->timed = false;
 	s->sent = SLOT_SENT;
-	s->flow = s->buffer = s->since_drain = s->gathered = s->corked = 0;
+	s->flow = s->buffer = s->since_look = s->gathered = s->corked = 0;
 	/* Only so many slots as may be outstanding: a stamped request finds its
 	 * buffer by its slot. The next to be taken is the last one given back. */
 	s->free_count = 0;

@@ -31,6 +31,34 @@ static uint32_t count_from(uint32_t first, uint32_t last, uint32_t from)
 	return last - from + 1;
 }
 
+/* The send that is about to be numbered reads the buffer whose turn it is. */
+static void note_reading(struct zclab_ring *s, struct file *file)
+{
+	struct reading *reading = &s->readings[s->buffer];
+
+	if (!reading->due)
+		*reading = (struct reading){ file, file->zerocopy_next, 0, 0 };
+	reading->sends++;	/* parts of one request have numbers in a row */
+	reading->due++;
+}
+
+static void end_readings(struct zclab_ring *s, const struct file *file, uint32_t first,
+			 uint32_t last)
+{
+	unsigned int i;
+	uint32_t k;
+
+	for (i = 0; i < s->send.buffers; i++) {
+		struct reading *reading = &s->readings[i];
+
+		if (!reading->due || reading->file != file)
+			continue;
+		for (k = 0; k < reading->sends; k++)
+			if (reading->first + k - first <= last - first)
+				reading->due--;
+	}
+}
+
 static int take_range(struct zclab_ring *s, struct file *file,
 		      const struct sock_extended_err *ee)
 {
@@ -42,7 +70,8 @@ static int take_range(struct zclab_ring *s, struct file *file,
 		return breach(s, ZCLAB_BREACH_NOTIFICATION_TWICE);
 	file->outstanding -= last - first + 1;
 	s->outstanding -= last - first + 1;
-	s->since_drain = 0;
+	if (s->send.unit_bytes)
+		end_readings(s, file, first, last);
 	timed = s->timed ? count_from(first, last, file->zerocopy_timed) : 0;
 	s->n.ranges++;
 	s->n.notifications += timed;
@@ -88,6 +117,18 @@ static int take_ranges(struct zclab_ring *s, struct file *file)
 	return err;
 }
 
+/* Looks for notifications at every socket of the arm. */
+static int look(struct zclab_ring *s)
+{
+	unsigned int i;
+	int err = 0;
+
+	for (i = 0; !err && i < s->send.flows; i++)
+		err = take_ranges(s, &s->files[s->send.file + i]);
+	s->since_look = 0;	/* whether anything came or not */
+	return err;
+}
+
 /*
  * Waits until the socket can be written to, or, without `writing`, until its error
  * queue has something. 1: so it is; 0: not within STOP_POLL_MS; or -errno.
@@ -105,6 +146,28 @@ static int ready(const struct file *file, bool writing)
 			 !!(poll_fd.revents & POLLERR);
 }
 
+/* Takes a socket's notifications until what they count down is at 0. */
+static int await_none(struct zclab_ring *s, struct file *file, const uint32_t *left)
+{
+	uint64_t begun = *left ? now_ns() : 0;
+	int err;
+
+	while (*left) {
+		err = take_ranges(s, file);
+		if (!err && *left)
+			err = ready(file, false);
+		if (err < 0)
+			return err;
+		if (!*left)
+			break;
+		if (given_up(s))
+			return -ECANCELED;
+		if (now_ns() > begun + STALL_NS)
+			return -ETIME;
+	}
+	return 0;
+}
+
 static int await_writable(struct zclab_ring *s, struct file *file)
 {
 	bool zerocopy = s->send.mode == ZCLAB_MSG_ZEROCOPY;
@@ -116,7 +179,7 @@ static int await_writable(struct zclab_ring *s, struct file *file)
 		if (err)
 			return err < 0 ? err : 0;
 		if (zerocopy) {
-			err = take_ranges(s, file);
+			err = look(s);
 			if (err)
 				return err;
 		}
@@ -162,13 +225,15 @@ static int send_once(struct zclab_ring *s, struct file *file,
 		*sent = -EAGAIN;	/* notifications fill net.core.optmem_max */
 	take_result(s, (int)*sent, zerocopy);
 	if (zerocopy && *sent >= 0) {
+		if (s->send.unit_bytes)
+			note_reading(s, file);
 		file->zerocopy_next++;
 		file->outstanding++;
 		s->outstanding++;
-		s->since_drain++;
+		s->since_look++;
 	}
-	if (!err && zerocopy && (s->since_drain >= s->send.lag || *sent < 0))
-		err = take_ranges(s, file);
+	if (!err && zerocopy && (s->since_look >= s->send.lag || *sent < 0))
+		err = look(s);
 	if (!err && zerocopy && s->send.drain == ZCLAB_DRAIN_EACH)
 		err = syscall_drain(s);
 	return err ? err : await_writable(s, file);
@@ -214,16 +279,19 @@ int syscall_send(struct zclab_ring *s)
 	struct message *message = &s->messages[0];
 	unsigned int flags = MSG_DONTWAIT | MSG_NOSIGNAL |
 			     (s->msg_flags & ~(unsigned int)MSG_WAITALL);
-	char *payload = next_buffer(s);
+	char *payload = buffer(s);
 	ssize_t sent = -EAGAIN;
-	int err;
+	int err = 0;
 
-	/* A buffer may be stamped anew only when nobody reads it any more. */
-	if (zerocopy && s->outstanding >= s->send.outstanding_max) {
+	if (zerocopy && s->outstanding >= s->send.outstanding_max)
 		err = syscall_drain(s);
-		if (err)
-			return err;
-	}
+	/* A buffer may be stamped anew only when nobody reads it any more. That it is
+	 * the oldest says nothing: notifications of several sockets come in no order. */
+	if (!err && zerocopy && s->send.unit_bytes)
+		err = await_none(s, s->readings[s->buffer].file,
+				 &s->readings[s->buffer].due);
+	if (err)
+		return err;
 	if (s->send.unit_bytes)
 		stamp(s, file, payload);
 	fill_message(s, message, payload);
@@ -232,12 +300,12 @@ int syscall_send(struct zclab_ring *s)
 	if (zerocopy)
 		flags |= MSG_ZEROCOPY;
 	err = send_once(s, file, message, flags, &sent);
-	if (!s->send.unit_bytes)
-		return err;
-	if (sent < 0)	/* unsent: the number is given again */
-		file->units -= s->send.io_size_bytes / s->send.unit_bytes;
-	else if (!err)
+	if (s->send.unit_bytes && sent >= 0 && !err)
 		err = send_rest(s, file, message, flags, sent);
+	if (sent >= 0)
+		pass_buffer(s);
+	else if (s->send.unit_bytes)	/* unsent: the number is given again */
+		file->units -= s->send.io_size_bytes / s->send.unit_bytes;
 	return err;
 }
 
@@ -245,25 +313,13 @@ int syscall_send(struct zclab_ring *s)
 int syscall_drain(struct zclab_ring *s)
 {
 	unsigned int i;
-	int err;
+	int err = 0;
 
-	for (i = 0; i < s->send.flows; i++) {
+	for (i = 0; !err && i < s->send.flows; i++) {
 		struct file *file = &s->files[s->send.file + i];
-		uint64_t begun = now_ns();
 
-		while (file->outstanding) {
-			err = take_ranges(s, file);
-			if (!err && file->outstanding)
-				err = ready(file, false);
-			if (err < 0)
-				return err;
-			if (!file->outstanding)
-				break;
-			if (given_up(s))
-				return -ECANCELED;
-			if (now_ns() > begun + STALL_NS)
-				return -ETIME;
-		}
+		err = await_none(s, file, &file->outstanding);
 	}
-	return 0;
+	s->since_look = 0;
+	return err;
 }
