@@ -155,7 +155,8 @@ struct zclab_counts {
 	uint64_t eagain;		/* timed: EAGAIN, and ENOBUFS of MSG_ZEROCOPY */
 	uint64_t short_sends;		/* timed: 0 <= res < io_size_bytes */
 	uint64_t failed;		/* timed: any other negative result */
-	uint64_t submits;		/* timed: system calls that submitted */
+	uint64_t submits;		/* timed: hand-overs, each a system call; but with
+					 * SQPOLL one is made only to wake its thread */
 	uint64_t cq_overflow;		/* times CQEs were found not to fit */
 	uint64_t cpu_user_ns;		/* timed: this thread; with SQPOLL all */
 	uint64_t cpu_sys_ns;		/* timed: likewise */
