@@ -563,6 +563,25 @@ def test_two_machines(tmp_path):
         joined.join([udp, tcp])
 
 
+def test_a_joined_plan_keeps_the_rule_and_what_was_left_out(tmp_path):
+    """The rule to stop that one of them has, and what no run of them measured."""
+    udp, tcp = (
+        samples.make(tmp_path, plan_points=points, planned=8)
+        for points in (samples.points(tcp=False), samples.points(udp=False))
+    )
+    stop = Stop(precision=0.5)
+    measured = tcp.plan.points[0].name
+    first = replace(udp.plan, excluded=((measured, "no"), ("a", "why")), lenient=True)
+    second = replace(tcp.plan, blocks=100, stop=stop, excluded=(("b", "for it"),))
+    plan = joined.join([replace(udp, plan=first), replace(tcp, plan=second)]).plan
+
+    assert plan.blocks < stop.least  # as the first plan, which has no rule
+    assert plan.stop == stop
+    assert plan.excluded == (("a", "why"), ("b", "for it"))
+    assert plan.lenient
+    assert joined.join([udp, tcp]).plan.stop is None
+
+
 def test_two_runs(tmp_path, quick):
     """Runs with different points make one report that names and verifies both."""
     runs = [

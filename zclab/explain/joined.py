@@ -46,9 +46,16 @@ class Joined(Run):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JoinedPlan(Plan):
-    """Plans as one. All but points, samples and blocks is the first plan's."""
+    """Plans as one. What is not said here is the first plan's.
+
+    Points, samples, blocks and what was left out are of all. The rule to stop is the
+    first that a plan has, and it is lenient where one of them is.
+    """
 
     plans: tuple[Plan, ...]
+
+    def _check_stop(self) -> None:
+        """Nothing to check: each plan was, with its own rule and points."""
 
     @property
     def samples(self) -> int:
@@ -165,9 +172,19 @@ def _plan(runs: Sequence[Run]) -> JoinedPlan:
         slice_ns=first.slice_ns,
         warmup_ns=first.warmup_ns,
         report_usage=all(run.plan.report_usage for run in runs),
+        stop=next((run.plan.stop for run in runs if run.plan.stop), None),
+        excluded=_excluded(runs),
+        lenient=any(run.plan.lenient for run in runs),
         synthetic=first.synthetic,
         plans=tuple(run.plan for run in runs),
     )
+
+
+def _excluded(runs: Sequence[Run]) -> tuple[tuple[str, str], ...]:
+    """Return what each plan leaves out, without what another one measured."""
+    there = {point.name for run in runs for point in run.plan.points}
+    left_out = (one for run in runs for one in run.plan.excluded)
+    return tuple(dict.fromkeys(one for one in left_out if one[0] not in there))
 
 
 def _host(runs: Sequence[Run]) -> dict[str, Any]:
