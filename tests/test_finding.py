@@ -153,6 +153,39 @@ def test_another_kernels_program_is_refused(run):
 
 
 @needs_uring
+def test_a_kernel_without_the_effect_gets_no_mail(run):
+    """Where the flag says what was copied, or the program saw nothing, none is made."""
+    right = run.samples.assign(copied=0)
+    with pytest.raises(InputError, match="there is nothing to report"):
+        finding.render(dataclasses.replace(run, samples=right), OUTCOME)
+    seen = ["no flag: 0 of 8 say copied", "MSG_EOR: 0 of 8 say copied"]
+    with pytest.raises(InputError, match="there is nothing to report"):
+        finding.render(run, OUTCOME | {"said": seen})
+
+
+@needs_uring
+def test_what_drops_and_every_ip_version_are_named(run):
+    """A veth pair drops at its peer; rows of two versions are not called one."""
+    both = run.plan.points[1]
+    plan = dataclasses.replace(
+        run.plan, points=(run.plan.points[0], dataclasses.replace(both, family=6))
+    )
+    names = {both.name: plan.points[1].name}
+    samples = run.samples.assign(
+        point=run.samples["point"].astype(str).replace(names),
+        family=run.samples["family"].where(run.samples["point"] != both.name, 6),
+    )
+    place = {**run.host["paths"]["sink+answered"], "kind": "veth", "rung": "veth-drop"}
+    host = {**run.host, "paths": {**run.host["paths"], "sink+answered": place}}
+    text = finding.render(
+        dataclasses.replace(run, plan=plan, samples=samples, host=host), OUTCOME
+    )
+
+    assert "TCP over a veth pair, whose peer drops the data at its ingress;" in text
+    assert "registered buffer, IPv4 and IPv6,\n" in text
+
+
+@needs_uring
 def test_a_run_without_a_witness_is_refused(run):
     """Without witnesses nothing says that the flag is wrong."""
     samples = run.samples.assign(witness_notifications=pd.NA, witness_copied=pd.NA)

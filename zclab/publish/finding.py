@@ -5,7 +5,8 @@ the text itself, which is compiled and run (`prove/reproducer.py`). No clock and
 machine is used, so that `zclab verify` can build it again.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from zclab.errors import InputError
 from zclab.explain import table
 from zclab.explain.facts import lookup
 from zclab.params import Mode, Protocol
+from zclab.publish.plaintext import wrap
 from zclab.store import Run
 
 NAME = "finding-copied-flag"
@@ -85,11 +87,18 @@ def render(run: Run, outcome: Mapping[str, Any]) -> str:
             f"{run.id} has no {ARM} over tcp with a witness; take one that has: zclab "
             "measure --profile tcp"
         )
+    over = rows["flagged_share"] - rows["copied_share"]
+    if not (over > table.ZEROCOPY_BELOW).any() or not _shows(outcome["said"]):
+        raise InputError(
+            f"{run.id}: the flag says no more than was copied, so there is nothing to "
+            "report; kernels before 6.10 are so"
+        )
     if (rows["copied_share"] > 0).any():
         raise InputError(
             f"{run.id}: something was copied by witness, so the flag is right there"
         )
     place = str(rows["path"].iloc[0])
+    families = sorted({int(family) for family in rows["family"]})
     release = str(lookup(run.host, "kernel", "release") or "not recorded")
     if outcome["kernel"] != release:
         raise InputError(
@@ -100,8 +109,8 @@ def render(run: Run, outcome: Mapping[str, Any]) -> str:
         _environment()
         .get_template(TEMPLATE)
         .render(
-            device=lookup(run.host, "paths", place, "kind") or place,
-            family=rows["family"].iloc[0],
+            where="\n".join(wrap(_where(run, place))),
+            family=" and ".join(f"IPv{family}" for family in families),
             release=release,
             guest=" in a VM" if lookup(run.host, "hypervisor") else "",
             blocks=table.range_text(rows["n"]),
@@ -113,6 +122,27 @@ def render(run: Run, outcome: Mapping[str, Any]) -> str:
         )
         + "\n"
     )
+
+
+def _shows(said: Sequence[str]) -> bool:
+    """Return whether the program saw copied said of what a device dropped."""
+    found = re.search(r": (\d+) of \d+ say copied", said[0] if said else "")
+    return bool(found and int(found[1]))
+
+
+def _where(run: Run, place: str) -> str:
+    """Return the words up to who acknowledges: what drops the data, and where."""
+    facts = lookup(run.host, "paths", place) or {}
+    kind = str(facts.get("kind") or place)
+    dropped = _DROPPED.get(facts.get("rung", ""), f"{kind}, which drops the data")
+    return f"TCP over {dropped}; the headers are acknowledged by"
+
+
+# Of the rungs whose device does not drop by itself.
+_DROPPED = {
+    "veth-drop": "a veth pair, whose peer drops the data at its ingress",
+    "veth-down": "a veth pair with the peer down, which drops the data",
+}
 
 
 def _environment() -> Environment:
