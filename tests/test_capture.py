@@ -290,10 +290,11 @@ def test_many_places_leave_room_for_the_rest(tmp_path):
 
     assert len(system) == mail.SYSTEM_LINES - 1
     assert [line.split()[0] for line in system] == [
-        "kernel", "cpu", "sink", "sink+mtu=1500", "sink+mtu=1501", "and", "ring",
-        "sqe", "zclab",
+        "kernel", "cpu", "sink",
+        *(f"sink+mtu={mtu}" for mtu in range(1500, 1505)),
+        "and", "ring", "sqe", "zclab",
     ]  # fmt: skip
-    assert "  and 7 more, see host-before.json" in system
+    assert "  and 4 more, see host-before.json" in system
     assert mail.lint(text) == []
 
 

@@ -1,8 +1,10 @@
 """What a run shows in sentences, of synthetic runs whose true effects are known."""
 
 import re
+from dataclasses import replace
 from pathlib import Path as Folder
 
+import pandas as pd
 import pytest
 import samples
 from faithful import as_published
@@ -92,7 +94,7 @@ def test_without_a_breakdown_its_command_is_named(
     frame = table.summary(faithful)
     why = conclusions.causes(frame, claims.compared(frame, faithful), seen)[0]
 
-    assert "was not measured apart; this does: zclab breakdown --path veth " in why
+    assert "were not measured apart; this does: zclab breakdown --path veth " in why
     assert why.endswith("--protocol udp --family 6 --sizes 65435 --batch 64.")
     assert "allocates" in why
     assert "twice" not in why
@@ -188,3 +190,89 @@ def test_findings_are_weighed_as_a_whole(faithful: store.Run) -> None:
     weak = frame.assign(p_holm=frame["p_holm"].where(frame["p_holm"].isna(), 0.5))
     assert "; 0 of these hold at 5%" in next(conclusions.as_a_whole(weak))
     assert not list(conclusions.as_a_whole(frame.assign(finding="equivalent")))
+
+
+def test_the_parts_of_the_difference_are_left_out_on_request(
+    faithful: store.Run,
+) -> None:
+    """A mail, which knows the run alone, names no command for them."""
+    (told,) = conclusions.why(table.summary(faithful))
+
+    assert told.startswith("Why: ")
+    assert told.endswith("the notification is due all the same.")
+
+
+def test_the_same_device_without_a_receiver_is_told(tmp_path: Folder) -> None:
+    """What a veth gains where its peer drops stands beside the veth and the sink."""
+    veth, sink = samples.points(tcp=False)[5:7]
+    dropped = replace(veth, situation="peer-drop")
+    run = samples.make(
+        tmp_path,
+        plan_points=(veth, sink, dropped),
+        gain=lambda point, arm: (
+            50.0 if point.place != "veth" and "zc" in arm else -20.0
+        ),
+    )
+    frame = table.summary(run)
+    frame.loc[frame["path"] == "veth+peer-drop", "copied_share"] = 0.0
+    (told,) = conclusions.why(frame)
+
+    assert re.search(
+        r"; on veth with a peer that drops before IP \+\d[\d.]+% \[.*?\] with 0% "
+        r"\(n=40\)\. That is the cause",
+        told,
+    )
+
+
+def test_a_share_by_witness_counts_witnesses(tmp_path: Folder) -> None:
+    """Not the timed notifications, of which the flag says something else."""
+    frame = table.summary(samples.make(tmp_path, planned=8))
+    sink = frame["path"] == "sink"
+    zc = sink & (frame["notifications"] > 0)
+    mine = frame[zc].assign(
+        protocol="tcp", witnesses=256, copied_share=0.0, flagged_share=0.9
+    )
+    run = samples.make(tmp_path / "plan", planned=6)
+    told = conclusions._copied_on(run, "sink", mine)
+    half = conclusions._copied_on(run, "sink", mine.assign(copied_share=0.5))
+    both = conclusions._copied_on(
+        run, "sink", pd.concat([mine, frame[zc].assign(witnesses=0)])
+    )
+
+    count = 256 * len(mine)
+    beside = "of requests with MSG_EOR beside the timed slices, say copied"
+    assert told == f"on sink yes: 0% of {count} notifications {beside}"
+    assert "shared an skb" not in half
+    assert f"{count + int(frame[zc]['notifications'].sum())} notifications" in both
+    assert ", over TCP those of requests with MSG_EOR" in both
+
+
+@pytest.mark.parametrize(
+    ("sink", "says"),
+    [
+        ({"kind": "dummy"}, "the device is alike"),
+        ({"kind": "ifb", "rung": "ifb"}, "one transmit lock more than dummy"),
+        ({"kind": "veth", "rung": "veth-drop"}, "go on to the peer's ingress"),
+        ({"kind": "veth", "rung": "veth-down"}, "with the peer down"),
+        ({"kind": "tun", "rung": "tun"}, "the sink is a tun"),
+        ({}, "was not recorded"),
+    ],
+)
+def test_what_is_unlike_v5s_dummy_is_told(
+    tmp_path: Folder, sink: dict[str, str], says: str
+) -> None:
+    """By the rung of the sink, of which a veth pair has two."""
+    run = samples.make(tmp_path, plan_points=samples.points()[:1], planned=6)
+    told = conclusions.unlike(replace(run, host={"paths": {"sink": sink}}))
+
+    assert says in told
+
+
+def test_costs_without_an_interval_are_not_told(tmp_path: Folder) -> None:
+    """Below six blocks there is none, and no infinite one is printed."""
+    run = samples.make(tmp_path, planned=3)
+    frame = table.summary(run)
+    few = conclusions.causes(frame, claims.compared(frame, run))
+
+    assert not any("inf" in text for text in few)
+    assert not any(text.startswith("Shape") for text in few)

@@ -120,8 +120,8 @@ def test_both_are_printed_with_the_rule(run, frame):
     assert "MSG_EOR" in table.flag_note(frame)
     assert "flagged when timed: 80.0%" in table.flag_note(frame)
     assert table.flag_note(frame[frame["path"] == "lo"]) == ""
-    assert "Copied is by witness" in text
-    assert "Copied: sink+answered 0%, lo 100%" in text
+    assert "Copied on sink+answered is of MSG_EOR requests" in text
+    assert "sink+answered, TCP: 0% copied; " in text
 
 
 def test_v5s_tcp_table_has_its_twin_on_the_sink(frame):
@@ -169,7 +169,7 @@ def test_blocks_with_a_timeout_are_told(tmp_path):
     frame = table.summary(run_of(tmp_path, timeouts=(3, 7)))
     row = of(frame)
 
-    assert "2 of 40 blocks had a TCP timeout; gain +4" in row["warnings"]
+    assert "2 of 40 blocks had a TCP timeout, gain +4" in row["warnings"]
     assert "without them" in row["warnings"]
     assert row["n"] == 40
     assert "timeout" not in of(frame, arm="send")["warnings"]
@@ -180,7 +180,7 @@ def test_only_timeouts_leave_too_few(tmp_path):
     """Where nearly all blocks had one, no gain without them is made up."""
     row = of(table.summary(run_of(tmp_path, timeouts=range(38))))
 
-    assert "38 of 40 blocks had a TCP timeout; too few are without" in row["warnings"]
+    assert "38 of 40 blocks had a TCP timeout, too few are without" in row["warnings"]
 
 
 def test_the_notebook_says_how_it_was_answered(run):

@@ -12,11 +12,12 @@ from typing import Any
 import pandas as pd
 
 from zclab import stats
-from zclab.explain import breakdown, claims, published, table
+from zclab.explain import breakdown, claims, facts, published, table
 from zclab.params import BASELINE, Mode
 from zclab.store import Run
 
 ANSWER = "408e230c-d098-4ecf-a5b1-1fae9daadb93@gmail.com"
+NO_RECEIVER = "veth+peer-drop"  # the place that is veth but for its receiver
 LEAST_SHARE = 0.05  # of what is lost; buckets with less are not named
 
 
@@ -62,7 +63,7 @@ def causes(
             names the command that makes it.
 
     """
-    return [*_why(frame, seen), *_by_size(frame, rows)]
+    return [*why(frame, seen), *_by_size(frame, rows)]
 
 
 def _partial(run: Run) -> Iterator[str]:
@@ -207,9 +208,16 @@ def _copied_on(run: Run, path: object, group: pd.DataFrame) -> str:
         asked = run.plan.report_usage
         why = "the kernel does not report it" if asked else "it was not asked for"
         return f"on {path} unknown: {why}"
-    total = int(group["notifications"].sum())
-    mean = float((shares * group["notifications"]).sum()) / total
-    said = f"{table.share_text(mean)} of {total} notifications say copied"
+    # A share by witness is of the witnesses, however many were timed.
+    witnessed = group["witnesses"] > 0
+    counted = group["witnesses"].where(witnessed, group["notifications"])
+    total = int(counted.sum())
+    mean = float((shares * counted).sum()) / total
+    what = f"{total} notifications"
+    if witnessed.any():
+        over = "" if witnessed.all() else ", over TCP those"
+        what += f"{over} of requests with MSG_EOR beside the timed slices,"
+    said = f"{table.share_text(mean)} of {what} say copied"
     if shares.max() < table.ZEROCOPY_BELOW:
         return f"on {path} yes: {said}"
     if shares.min() >= table.COPIED_FROM:
@@ -225,8 +233,10 @@ def _by_point(group: pd.DataFrame) -> str:
     ]
     text = f" ({', '.join(parts)}"
     # Since 6.10 requests that share an skb are chained, and only the chain's head
-    # is marked used (io_uring/notif.c: io_link_skb, io_tx_ubuf_complete).
-    if (group["protocol"] == "tcp").any():
+    # is marked used (io_uring/notif.c: io_link_skb, io_tx_ubuf_complete). A witness
+    # has an skb of its own.
+    by_flag = (group["protocol"] == "tcp") & (group["witnesses"] == 0)
+    if (by_flag & (group["copied_share"] < 1)).any():
         text += "; over TCP a share below 100% also counts sends that shared an skb"
     return f"{text})"
 
@@ -244,7 +254,7 @@ def _v5(rows: pd.DataFrame, run: Run) -> Iterator[str]:
         + "; ".join(
             _beside(row, f"{row['io_size_bytes']} B") for _, row in here.iterrows()
         )
-        + f". {_not_alike(run)}"
+        + f". {unlike(run)}"
     )
     parts = [
         f"{row['io_size_bytes']} B {table.signed(row['published_saved_ns'], 0)} then, "
@@ -257,14 +267,22 @@ def _v5(rows: pd.DataFrame, run: Run) -> Iterator[str]:
     )
 
 
-def _not_alike(run: Run) -> str:
+# What a sink has more or less than dummy, by its rung, or its kind where none is known.
+_UNLIKE_DUMMY = {
+    "dummy": "the device is alike",
+    "ifb": "the sink is an ifb, which takes one transmit lock more than dummy",
+    "veth-drop": "the sink is a veth pair, and packets go on to the peer's ingress",
+    "veth-down": "the sink is a veth pair with the peer down, which frees the packet "
+    "in its transmit function as dummy does",
+}
+
+
+def unlike(run: Run) -> str:
     """Return what sets this run apart from v5's dummy table, as far as it is known."""
-    kind = run.host.get("paths", {}).get("sink", {}).get("kind")
-    known = {
-        "ifb": "the sink is an ifb, which takes one transmit lock more than dummy",
-        "dummy": "the device is alike",
-    }
-    parts = [known.get(kind, "the sink's device was not recorded")]
+    sink = facts.lookup(run.host, "paths", "sink") or {}
+    rung = sink.get("rung") or sink.get("kind")
+    other = f"the sink is a {rung}" if rung else "the sink's device was not recorded"
+    parts = [_UNLIKE_DUMMY.get(str(rung), other)]
     if run.host.get("hypervisor"):
         parts.append("this is a VM")
     parts.append("v5's batch, flags and hardware are not stated")
@@ -282,19 +300,20 @@ def _by_size(frame: pd.DataFrame, rows: pd.DataFrame) -> Iterator[str]:
     cells = cells[cells["table"] == "v5-dummy"]
     then = 1e9 / cells.set_index(["io_size_bytes", "column"])["value"]
     ours = frame.set_index(["point", "arm"])
-    parts = []
     twin = published.TWINS["v5-dummy"]
-    for column, arm in (
-        (twin.baseline, str(BASELINE)),
-        (small["column"], small["arm"]),
-    ):
+    arms = (str(BASELINE), small["arm"])
+    ends = [(end["point"], arm) for end in (small, large) for arm in arms]
+    if not ours.loc[ends, "ns_high"].lt(math.inf).all():
+        return  # so few blocks have no interval
+    parts = []
+    for column, arm in zip((twin.baseline, small["column"]), arms, strict=True):
         costs = [
             claims.cost_text(row)
             for row in (ours.loc[(end["point"], arm)] for end in (small, large))
         ]
-        ends = (then[(end["io_size_bytes"], column)] for end in (small, large))
+        theirs = (then[(end["io_size_bytes"], column)] for end in (small, large))
         parts.append(
-            f"{column} from {' to '.join(f'{ns:.0f}' for ns in ends)} ns then, "
+            f"{column} from {' to '.join(f'{ns:.0f}' for ns in theirs)} ns then, "
             f"{arm} from {' to '.join(costs)} ns here"
         )
     yield (
@@ -345,7 +364,13 @@ def cause(frame: pd.DataFrame) -> pd.DataFrame:
     return alike if alike["path"].nunique() == 2 else alike.iloc[:0]
 
 
-def _why(frame: pd.DataFrame, seen: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def why(
+    frame: pd.DataFrame, seen: Sequence[Mapping[str, Any]] | None = None
+) -> Iterator[str]:
+    """Yield why veth and sink differ, if both were measured; arguments as `causes`.
+
+    Without `seen` nothing is said of the parts of the difference.
+    """
     rows = judged(cause(frame))
     both = {
         arm: group.set_index("path")
@@ -356,24 +381,39 @@ def _why(frame: pd.DataFrame, seen: Sequence[Mapping[str, Any]]) -> Iterator[str
         return
     arm, ours = next(iter(both.items()))
     veth, sink = ours.loc["veth"], ours.loc["sink"]
-    facts = (
+    told = (
         f"the same {veth['io_size_bytes']} B {arm} over UDP/IPv{veth['family']} is "
         f"{table.gain_text(veth)} on veth with {_share(veth)} of notifications copied, "
         f"and {table.gain_text(sink)} on the sink with {_share(sink)} "
-        f"(n={table.range_text(ours['n'])})"
+        f"(n={table.range_text(ours['n'])}){_unreceived(frame, veth)}"
     )
     copied = (veth["copied_share"], sink["copied_share"])
     if pd.isna(copied[0]) or pd.isna(copied[1]):
-        yield f"Why is open, as the copied share is unknown: {facts}."
+        yield f"Why is open, as the copied share is unknown: {told}."
     elif copied[0] >= table.COPIED_FROM and copied[1] < table.ZEROCOPY_BELOW:
+        parts = "" if seen is None else f" {_parts(veth, seen)}"
         yield (
-            f"Why: {facts}. That is the cause that the patches' author named in the "
+            f"Why: {told}. That is the cause that the patches' author named in the "
             f"thread ({ANSWER}): on the way to a local socket skb_orphan_frags_rx() "
             "allocates pages and copies into them, and the notification is due all the "
-            f"same. The notifications confirm the copy. {_parts(veth, seen)}"
+            f"same.{parts}"
         )
     else:
-        yield f"The copied shares do not explain the difference: {facts}."
+        yield f"The copied shares do not explain the difference: {told}."
+
+
+def _unreceived(frame: pd.DataFrame, veth: pd.Series) -> str:
+    """Return what the same send gains over the same device without its receiver."""
+    alike = frame["path"] == NO_RECEIVER
+    for name in ("protocol", "family", "io_size_bytes", "batch", "given", "arm"):
+        alike &= frame[name] == veth[name]
+    if not alike.any():
+        return ""
+    row = frame[alike].iloc[0]
+    return (
+        f"; on veth with a peer that drops before IP {table.gain_text(row)} with "
+        f"{_share(row)} (n={row['n']})"
+    )
 
 
 def _parts(veth: pd.Series, seen: Sequence[Mapping[str, Any]]) -> str:
@@ -402,8 +442,7 @@ def _parts(veth: pd.Series, seen: Sequence[Mapping[str, Any]]) -> str:
             said += f" So most of it is {' and '.join(most.index)}."
         return said
     return (
-        "What part of the difference is allocating, holding pages, copying or "
-        "notifying was not measured apart; this does: zclab breakdown --path veth "
+        "Its parts were not measured apart; this does: zclab breakdown --path veth "
         f"--protocol {veth['protocol']} --family {veth['family']} "
         f"--sizes {veth['io_size_bytes']} --batch {veth['batch']}."
     )

@@ -5,7 +5,6 @@ zerocopy pays, and what to do. Each is made from the run, with its n and interva
 where the run cannot say one of them, the sentence says what would.
 """
 
-import math
 from collections.abc import Iterator
 
 import pandas as pd
@@ -16,6 +15,7 @@ from zclab.explain import (
     conclusions,
     cost,
     facts,
+    joined,
     published,
     table,
     v5,
@@ -26,7 +26,8 @@ from zclab.store import Run
 FIXED, PINNED = str(Mode.SEND_ZC_FIXED), str(Mode.SEND_ZC)
 SERIES = 2  # of break-even sizes, named at most
 SETUP = ["path", "situation", "protocol", "family", "batch", "given"]
-FLUSH = "zc + flush"  # v5's column with a notification per request
+LOCAL = ("lo", "veth")  # places whose packets end at a socket of this host
+BY_PRECISION = "precision"  # the reason of a point that stopped by its interval
 
 
 def sentences(run: Run, frame: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
@@ -47,6 +48,20 @@ def sentences(run: Run, frame: pd.DataFrame, compared: pd.DataFrame) -> list[str
     ]
 
 
+def brief(run: Run, frame: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
+    """Return the sentences without what a mail tells elsewhere, which has all tables.
+
+    That is from what size on zerocopy pays, as the last sentence has sizes, too, and
+    what February's sends are without a receiver.
+    """
+    return [
+        _where(run, frame),
+        _february(frame, compared, whole=False),
+        _dummy(frame, compared),
+        _advice(run, frame),
+    ]
+
+
 def _where(run: Run, frame: pd.DataFrame) -> str:
     release = facts.lookup(run.host, "kernel", "release") or "of unknown release"
     model = facts.lookup(run.host, "cpu", "model")
@@ -56,31 +71,40 @@ def _where(run: Run, frame: pd.DataFrame) -> str:
     if model:
         host += f", {model}"
     points = frame["point"].nunique()
-    return (
-        f"{host}: SEND_ZC against SEND at {points} point{'s' * (points != 1)} "
-        f"(n={table.range_text(frame['n'])} blocks each), {_copies(frame)}."
+    text = (
+        f"{host}: {points} point{'s' * (points != 1)}, "
+        f"n={table.range_text(frame['n'])} blocks each{_worth(frame)}{_reached(run)}"
     )
-
-
-def _copies(frame: pd.DataFrame) -> str:
-    """Return on which places it was zerocopy, and what is called copied."""
     zc = frame[frame["notifications"] > 0]
-    words: dict[str, list[str]] = {}
-    for place, mine in zc.groupby("path", sort=False):
-        shares = mine["copied_share"]
-        if shares.isna().any():
-            word = "not known to be zerocopy or not"
-        elif shares.max() < table.ZEROCOPY_BELOW:
-            word = f"zerocopy ({table.shares_text(shares)} copied)"
-        elif shares.min() >= table.COPIED_FROM:
-            word = f"copied all the same ({table.shares_text(shares)})"
-        else:
-            word = f"in part zerocopy ({table.shares_text(shares)} copied)"
-        words.setdefault(word, []).append(str(place))
-    if not words:
-        return "but no zerocopy mode among them"
-    told = [f"{word} on {_listed(places)}" for word, places in words.items()]
-    return "; ".join([*told, *_defined(zc)])
+    if zc.empty:
+        return f"{text}; no zerocopy mode among them."
+    return "; ".join([text, *_defined(zc)]) + "."
+
+
+def _worth(frame: pd.DataFrame) -> str:
+    """Return how many independent blocks the intervals rest on, where it is fewer."""
+    known = frame[frame["n_effective"].notna()]
+    if known.empty or (known["n_effective"] >= known["n"]).all():
+        return ""
+    return f" (worth {table.range_text(known['n_effective'])})"
+
+
+def _reached(run: Run) -> str:
+    """Return how many points reached the precision asked for; nothing if all did."""
+    told = [
+        (part.plan.stop.precision, part.stopped[point.name]["reason"])
+        for part in joined.parts(run)
+        if part.plan.stop
+        for point in part.plan.points
+        if point.name in part.stopped
+    ]
+    if not told:
+        return ""
+    count = sum(reason == BY_PRECISION for _, reason in told)
+    if count == len(told):
+        return ""
+    asked = " or ".join(f"{each:g}" for each in sorted({each for each, _ in told}))
+    return f", {count or 'none'} of {len(told)} to the +-{asked} points asked for"
 
 
 def _defined(zc: pd.DataFrame) -> Iterator[str]:
@@ -106,7 +130,9 @@ def _defined(zc: pd.DataFrame) -> Iterator[str]:
         yield f"{text}, {where} those {beside}"
 
 
-def _february(frame: pd.DataFrame, compared: pd.DataFrame) -> str:
+def _february(
+    frame: pd.DataFrame, compared: pd.DataFrame, *, whole: bool = True
+) -> str:
     rows = compared[compared["table"] == v5.SELFTEST]
     here = rows[rows["point"] != ""]
     if here.empty:
@@ -116,37 +142,25 @@ def _february(frame: pd.DataFrame, compared: pd.DataFrame) -> str:
         return (
             f"The February 2025 case is not in this run; this measures it: {command}."
         )
-    parts = [
-        f"{row['column']} {v5.ratio_text(row)} here, {row['published_ratio']:.3f} then"
-        for _, row in here.iterrows()
-    ]
+    twin = published.TWINS[v5.SELFTEST]
     return (
-        f"The February 2025 selftest (veth, {here['io_size_bytes'].iloc[0]} B, "
-        f"n={table.range_text(here['n'])}, "
-        f"{table.shares_text(here['copied_share'])} copied), ratio to plain send: "
-        f"{'; '.join(parts)}; {_both(here, _february_ns())}"
-        f"{_without_receiver(frame)}."
+        f"The February 2025 selftest's sends ({twin.path}, {twin.protocol.upper()}/"
+        f"IPv{twin.family}, {here['io_size_bytes'].iloc[0]} B, batch {twin.batch}), "
+        "with other ring flags, a registered file and pinned CPUs (zclab replay has "
+        f"the selftest's own): {_both(here)}; "
+        f"{table.shares_text(here['copied_share'])} copied"
+        f"{_without_receiver(frame) if whole else ''}."
     )
 
 
-def _february_ns() -> str:
-    """Return what must hold of the published rates for them to become ns."""
-    counted = published.TWINS[v5.SELFTEST].overstated
-    text = "if its MB are MiB"
-    return text if counted == 1 else f"{text} and it counted {counted:g} s as 1 s"
-
-
-def _both(here: pd.DataFrame, given: str = "") -> str:
+def _both(here: pd.DataFrame) -> str:
     """Return the verdicts by percent and by ns, which need not agree.
 
     Args:
         here: rows of a published table.
-        given: what must hold for the ns, of which the percent is free.
 
     """
     percent, ns = claims.tally(here["verdict"]), claims.tally(here["verdict_ns"])
-    if given:
-        return f"{percent} in percent, {ns} in ns saved ({given})"
     if percent == ns:
         return f"{percent}, in percent and in ns saved alike"
     return f"{percent} in percent, {ns} in ns saved"
@@ -160,7 +174,7 @@ def _without_receiver(frame: pd.DataFrame) -> str:
         return ""
     row = rows.iloc[0]
     return (
-        f"; the same {row['arm']} into a sink, with no receiver: "
+        f"; into a sink, with no receiver, the same {row['arm']} is "
         f"{table.gain_text(row)} with {table.share_text(row['copied_share'])} copied "
         f"(n={row['n']})"
     )
@@ -168,27 +182,18 @@ def _without_receiver(frame: pd.DataFrame) -> str:
 
 def _dummy(frame: pd.DataFrame, compared: pd.DataFrame) -> str:
     mine = compared[compared["table"] == "v5-dummy"]
-    rows = mine[mine["column"] == FLUSH]
+    rows = mine[mine["column"] == v5.FLUSH]
     here = rows[rows["point"] != ""].sort_values("io_size_bytes", ascending=False)
     unlike = _without_notification(mine)
     if here.empty:
         sizes = [int(size) for size in rows["io_size_bytes"]]
-        command = published.command("v5-dummy", sizes, FLUSH)
+        command = published.command("v5-dummy", sizes, v5.FLUSH)
         return (
             f"v5's dummy rows are not in this run: {unlike}; this measures that: "
             f"{command}."
         )
-    ends = here.iloc[sorted({0, len(here) - 1})]
-    parts = [
-        f"{row['io_size_bytes']} B {table.gain_text(row)} here, "
-        f"{table.percent_text(row['published_percent'])} then (ns saved: "
-        f"{table.saved_text(row)} here, "
-        f"{table.signed(row['published_saved_ns'], 0)} then)"
-        for _, row in ends.iterrows()
-    ]
-    parts += [_both(here), *_costs(frame, here)]
-    count = table.range_text(here["n"])
-    return f"v5's dummy rows (n={count}): {unlike}; {'; '.join(parts)}."
+    parts = [unlike, _both(here), *_dearer(frame, here)]
+    return f"v5's dummy rows (n={table.range_text(here['n'])}): {'; '.join(parts)}."
 
 
 def _without_notification(rows: pd.DataFrame) -> str:
@@ -200,36 +205,38 @@ def _without_notification(rows: pd.DataFrame) -> str:
     """
     most = rows.loc[rows.loc[rows["column"] == "zc", "published_percent"].idxmax()]
     size = most["io_size_bytes"]
-    flush = rows[(rows["column"] == FLUSH) & (rows["io_size_bytes"] == size)].iloc[0]
+    at = (rows["column"] == v5.FLUSH) & (rows["io_size_bytes"] == size)
+    flush = rows[at].iloc[0]
     return (
         f"its zc ({table.percent_text(most['published_percent'])} at {size} B) had no "
-        "notification, which mainline always posts, so only its "
-        f"{FLUSH} ({table.percent_text(flush['published_percent'])}) has a "
-        "counterpart here"
+        f"notification, mainline always posts one, so only its {v5.FLUSH} "
+        f"({table.percent_text(flush['published_percent'])}) has a counterpart"
     )
 
 
-def _costs(frame: pd.DataFrame, here: pd.DataFrame) -> Iterator[str]:
-    """Yield what a plain send costs, then and here, as measured at two sizes.
+def _dearer(frame: pd.DataFrame, here: pd.DataFrame) -> Iterator[str]:
+    """Yield that more ns are saved than then and yet a smaller percent, where it is so.
+
+    The percent is of what plain send costs; both are told of the largest such size.
 
     Args:
         frame: what `table.summary` returned.
         here: rows of v5's dummy table that the run has, the largest size first.
 
     """
-    large, small = here.iloc[0], here.iloc[-1]
-    plain = frame[frame["arm"] == BASELINE].set_index("point")
-    ours = [plain.loc[row["point"]] for row in (small, large)]
-    if len(here) < 2 or not all(math.isfinite(row["ns_high"]) for row in ours):
+    more = here["saved_low"] > here["published_saved_ns"]
+    less = here["gain_high"] < here["published_percent"]
+    odd = here[more & less & (here["gain_low"] > 0)]
+    if odd.empty:
         return
-    theirs = published.claims().set_index("claim")["published_base_ns"]
-    now = " and ".join(
-        f"{one['ns_per_request']:.0f} [{one['ns_low']:.0f}, {one['ns_high']:.0f}] ns "
-        f"at {row['io_size_bytes']} B"
-        for row, one in zip((small, large), ours, strict=True)
+    row = odd.iloc[0]
+    plain = frame[frame["arm"] == BASELINE].set_index("point").loc[row["point"]]
+    then = published.claims().set_index("claim").loc[row["claim"], "published_base_ns"]
+    yield (
+        f"at {row['io_size_bytes']} B more ns are saved than then but a smaller "
+        f"percent, as plain send takes {claims.cost_text(plain)} ns here and took "
+        f"{then:.0f}"
     )
-    then = " and ".join(f"{theirs[row['claim']]:.0f}" for row in (small, large))
-    yield f"plain send, copy included, takes {now} here, {then} ns then"
 
 
 def _pays(run: Run, frame: pd.DataFrame) -> str:
@@ -275,27 +282,24 @@ def _kept(frame: pd.DataFrame, row: "dict[object, object]") -> bool:
 
 def _advice(run: Run, frame: pd.DataFrame) -> str:
     cpu = _cpu(run, frame)
-    parts = [*_avoid(frame, cpu), *_register(run, frame, cpu)]
+    parts = [*_avoid(frame, cpu), *_register(frame, cpu)]
     if not parts:
         return (
             "What to do this run cannot say: nothing in it is known to be copied and "
             "slower, and of no registered buffer the gain where nothing is copied; "
             "this can: zclab report."
         )
-    return f"What to do: {'; '.join(parts)}; and {_ask(frame)}."
+    return f"What to do: {'; '.join(parts)}. {_ask(frame)}."
 
 
 def _ask(frame: pd.DataFrame) -> str:
     """Return how to know whether it was zerocopy, and where the flag says too much."""
-    text = (
-        "before any number, ask for IORING_SEND_ZC_REPORT_USAGE and see whether it was "
-        "zerocopy at all"
-    )
+    text = "First ask by IORING_SEND_ZC_REPORT_USAGE if it is copied"
     if not (frame["protocol"] == "tcp").any():
         return text
     return (
-        f"{text}, over TCP by requests with MSG_EOR, as since Linux 6.10 the flag also "
-        "marks those that share an skb"
+        f"{text}, over TCP with MSG_EOR (since 6.10 requests that share an skb say so, "
+        "too)"
     )
 
 
@@ -340,11 +344,7 @@ def _avoid(frame: pd.DataFrame, cpu: dict[int, tuple[bool, str]]) -> Iterator[st
     unlike = rows["path"].isin(rows.loc[faster | cheaper | ~copied, "path"])
     if (hurt & ~unlike).any():
         mine = hurt & ~unlike
-        yield (
-            f"send plainly on {_places(rows[mine])}, where all is copied and a "
-            "notification due all the same: slower in "
-            f"{_worst(rows[mine], rows[mine & slower])}"
-        )
+        yield f"send plainly {_where_copied(rows[mine], rows[mine & slower])}"
     if (hurt & unlike).any():
         mine = hurt & unlike
         others = {
@@ -360,6 +360,24 @@ def _avoid(frame: pd.DataFrame, cpu: dict[int, tuple[bool, str]]) -> Iterator[st
         )
 
 
+def _where_copied(rows: pd.DataFrame, slower: pd.DataFrame) -> str:
+    """Return where all was copied and sends are slower, and what that is an example of.
+
+    Args:
+        rows: of places on which all was copied.
+        slower: those of them that are slower.
+
+    """
+    places = _places(rows)
+    if not set(rows["path"]) <= set(LOCAL):
+        return f"on {places}, where all is copied: slower in {_worst(rows, slower)}"
+    return (
+        "where the packet ends at a socket of the same host (lo, or a veth with a "
+        "local receiver; not one that leads through a bridge to a card): copied on "
+        f"{places}, slower in {len(slower)} of {len(rows)}"
+    )
+
+
 def _places(rows: pd.DataFrame) -> str:
     return _listed(list(dict.fromkeys(rows["path"])))
 
@@ -370,10 +388,8 @@ def _worst(rows: pd.DataFrame, slower: pd.DataFrame) -> str:
     return f"{len(slower)} of {len(rows)}, at worst {worst['arm']} {_at(worst)}"
 
 
-def _register(
-    run: Run, frame: pd.DataFrame, cpu: dict[int, tuple[bool, str]]
-) -> Iterator[str]:
-    """Yield where zerocopy wins and loses uncopied, and what registering adds there."""
+def _register(frame: pd.DataFrame, cpu: dict[int, tuple[bool, str]]) -> Iterator[str]:
+    """Yield where registered buffers win and lose uncopied, by protocol."""
     rows = frame[frame["copied_share"].notna() & frame["gain_percent"].notna()]
     rows = rows[rows["copied_share"] < table.ZEROCOPY_BELOW]
     fixed = rows[rows["arm"] == FIXED]
@@ -383,20 +399,18 @@ def _register(
     if wins.empty:
         yield _no_win(rows, fixed, cpu)
         return
-    told = "; ".join(
+    told = ", ".join(
         text
         for _, mine in fixed.groupby("protocol", sort=False)
         if (text := _by_setup(mine, cpu))
     )
-    clear = wins[[not _bought(i, cpu) for i in wins.index]]
-    if clear.empty:
+    if all(_bought(i, cpu) for i in wins.index):
         yield (
             "where nothing is copied a registered buffer gains requests/s, but for "
             f"more CPU: {told}"
         )
         return
-    yield f"where nothing is copied send from a registered buffer: {told}"
-    yield from _registering(run, clear.loc[clear["io_size_bytes"].idxmin()])
+    yield f"elsewhere from a registered buffer: {told}"
 
 
 def _no_win(
@@ -430,24 +444,11 @@ def _no_win(
     )
 
 
-def _registering(run: Run, row: pd.Series) -> Iterator[str]:
-    """Yield what registering alone saves at the point of a row."""
-    ns = table.pairs(run).get(str(row["point"]))
-    both = ns is not None and {FIXED, PINNED} <= set(ns.columns)
-    found = table.against(ns, FIXED, PINNED) if ns is not None and both else None
-    if found and math.isfinite(found.saved.low):
-        yield (
-            f"registering saves {found.saved.center:.0f} "
-            f"[{found.saved.low:.0f}, {found.saved.high:.0f}] ns of a request at "
-            f"{row['io_size_bytes']} B ({table.where(row)}, n={row['n']})"
-        )
-
-
 def _by_setup(rows: pd.DataFrame, cpu: dict[int, tuple[bool, str]]) -> str:
     """Return where one protocol wins and loses, by size where only the size differs.
 
     It is told of the setup in which most sizes do, if possible of one that wins for no
-    more CPU; of the others how many do. Nothing where none wins or loses.
+    more CPU; of the others what is against sending so. Nothing if none wins or loses.
 
     Args:
         rows: of one mode and protocol.
@@ -464,26 +465,23 @@ def _by_setup(rows: pd.DataFrame, cpu: dict[int, tuple[bool, str]]) -> str:
         return not all(_bought(i, cpu) for i in wins), len(mine)
 
     first = max(setups, key=rank)
-    text = _by_size(first, cpu)
     alike = (rows[SETUP] == first[SETUP].iloc[0]).all(axis=1)
+    protocol = str(first["protocol"].iloc[0]).upper()
+    text = f"over {protocol} {_by_size(rows[alike], cpu)}"
     others = rows[~alike]
-    wins = others[others["finding"] == table.FASTER]
     losses = others[others["finding"] == table.SLOWER]
+    wins = others[others["finding"] == table.FASTER]
     dearer = sum(_bought(i, cpu) for i in wins.index)
     parts = []
-    if len(wins):
-        parts.append(f"faster in {len(wins)} of {len(others)}")
-        parts += [f"{dearer} of these for more of the sender's CPU"] * bool(dearer)
+    if dearer:
+        parts.append(f"faster for more of the sender's CPU in {dearer}")
     if len(losses):
         parts.append(f"slower in {_worst(others, losses)}")
-    if parts:
-        protocol = str(first["protocol"].iloc[0]).upper()
-        text += f", and over {protocol} elsewhere {', '.join(parts)}"
-    return text
+    return f"{text}, elsewhere {', '.join(parts)}" if parts else text
 
 
 def _by_size(rows: pd.DataFrame, cpu: dict[int, tuple[bool, str]]) -> str:
-    """Return the smallest size that wins in one setup, and the largest that loses.
+    """Return the size from which on one setup wins, and the largest that loses.
 
     A win that takes more CPU than plain send is told as such, and after the others.
 
@@ -497,7 +495,10 @@ def _by_size(rows: pd.DataFrame, cpu: dict[int, tuple[bool, str]]) -> str:
     clear, losses = wins.drop(bought.index), rows[rows["finding"] == table.SLOWER]
     parts = []
     if len(clear):
-        parts.append(_sized(clear.loc[clear["io_size_bytes"].idxmin()]))
+        least = clear.loc[clear["io_size_bytes"].idxmin()]
+        above = rows["io_size_bytes"] > least["io_size_bytes"]
+        all_win = above.any() and rows.index[above].isin(clear.index).all()
+        parts.append(f"{_sized(least, 'from' if all_win else 'at')}")
     if len(losses):
         most = losses.loc[losses["io_size_bytes"].idxmax()]
         parts.append(f"not {_sized(most)}{_though(most, cpu)}")
@@ -506,7 +507,8 @@ def _by_size(rows: pd.DataFrame, cpu: dict[int, tuple[bool, str]]) -> str:
         parts.append(
             f"{_sized(least)} only for more of the sender's CPU: {cpu[least.name][1]}"
         )
-    return f"on {table.where(rows.iloc[0])}, {', but '.join(parts)}"
+    first, *others = parts
+    return first + "".join(f" ({other})" for other in others)
 
 
 def _bought(index: int, cpu: dict[int, tuple[bool, str]]) -> bool:
@@ -533,8 +535,9 @@ def _at(row: pd.Series) -> str:
     )
 
 
-def _sized(row: pd.Series) -> str:
-    return f"at {row['io_size_bytes']} B ({table.gain_text(row)}, n={row['n']})"
+def _sized(row: pd.Series, word: str = "at") -> str:
+    on = "" if word == "at" else " on"
+    return f"{word} {row['io_size_bytes']} B{on}"
 
 
 def _listed(names: list[str]) -> str:

@@ -200,7 +200,8 @@ def _stall_warnings(
         if found and math.isfinite(found.gain.high)
         else "too few are without"
     )
-    yield f"{len(stalled)} of {len(ns)} blocks had a TCP timeout; {told}"
+    # A comma, as warnings are joined by semicolons.
+    yield f"{len(stalled)} of {len(ns)} blocks had a TCP timeout, {told}"
 
 
 def groups(index: pd.Index) -> list[int] | None:
@@ -502,15 +503,17 @@ def flag_note(rows: pd.DataFrame) -> str:
 
     Over TCP the flag also marks requests that shared an skb with another, copied or
     not. There the share is that of requests that were sent beside the timed ones, each
-    with an skb of its own.
+    with an skb of its own. Where both shares are alike nothing needs to be said.
     """
-    mine = rows[rows["witnesses"] > 0]
-    if not (mine["flagged_share"] - mine["copied_share"] > ZEROCOPY_BELOW).any():
+    over = (rows["flagged_share"] - rows["copied_share"]).fillna(0) > ZEROCOPY_BELOW
+    mine = rows[(rows["witnesses"] > 0) & over]
+    if mine.empty:
         return ""
+    places = ", ".join(dict.fromkeys(mine["path"]))
     return (
-        "Copied is by witness: of requests with MSG_EOR beside the timed slices, as "
-        "the flag also marks requests that share an skb (Linux 6.10); flagged when "
-        f"timed: {shares_text(mine['flagged_share'])}."
+        f"Copied on {places} is of MSG_EOR requests beside the timed slices, as since "
+        "Linux 6.10 those that share an skb are flagged, too; flagged when timed: "
+        f"{shares_text(mine['flagged_share'])}."
     )
 
 

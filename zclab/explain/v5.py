@@ -17,13 +17,12 @@ from zclab.params import BASELINE
 
 SELFTEST = "feb2025-selftest"
 TCP = "v5-tcp-localhost"
-NAMES = ("v5-nic", "v5-dummy", TCP, SELFTEST)  # as the mails have them
+DUMMY, NIC = "v5-dummy", "v5-nic"
+NAMES = (NIC, DUMMY, TCP, SELFTEST)  # as the mails have them
 
 # Of both UDP tables, whose column "zc" is a dash here.
-NO_TWIN = (
-    "v5's zc over UDP posts no notification, and so has no counterpart in mainline "
-    "(-); its zc over TCP has one: send_zc_fixed."
-)
+NO_TWIN = "v5's zc over UDP posts no notification: no counterpart in mainline (-)."
+FLUSH = "zc + flush"  # its column with a notification for each request
 
 
 def points(frame: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -163,36 +162,70 @@ def ratio_text(row: pd.Series) -> str:
     return f"{center} [{low}, {high}]"
 
 
-def verdicts(compared: pd.DataFrame, name: str) -> list[str]:
-    """Return the verdict on each row of a published table, a sentence each.
+def verdicts(compared: pd.DataFrame, name: str, *, shaped: bool = True) -> list[str]:
+    """Return the verdict on each measured row of a published table, a sentence each.
 
-    Rows that are not measured, or not comparable for one reason, share a sentence. The
-    last one says what the ns of the mail take for granted, where there are any.
+    Rows that are not comparable share one. The last says what the ns of the mail take
+    for granted, where there are any.
 
     Args:
         compared: what `claims.compared` returned.
         name: of a published table.
+        shaped: whether percents, copied shares and n stand in the table's shape, and
+            need not be told again.
 
     """
     mine = compared[compared["table"] == name]
-    found = [_verdict(row) for _, row in mine.iterrows() if row["point"]]
-    rest = mine[mine["point"] == ""]
+    here = mine[mine["point"] != ""]
+    apart = here["verdict"] == NOT_COMPARABLE
+    judged = here[~apart]
+    told = [_verdict(row, _label(row, mine), shaped) for _, row in judged.iterrows()]
+    reasons = here["reason"]
+    if shaped:  # what was copied has a column
+        reasons = reasons.str.replace(r"; here [^;]*\.$", ".", regex=True)
+    for reason, rows in here[apart].groupby(reasons, sort=False):
+        told.append(f"{_cells(rows)}: {NOT_COMPARABLE}. {reason}")
+    if (judged["verdict_ns"] != "").any():
+        told += _assumed(name)
+    return told
+
+
+def lacking(compared: pd.DataFrame, name: str) -> list[str]:
+    """Return which rows of a published table were not measured, and what would do so.
+
+    Those that are so for one reason share a sentence. That a column has no counterpart
+    is not told: no run can have one.
+    """
+    rest = compared[(compared["table"] == name) & (compared["point"] == "")]
+    rest = rest[rest["column"].isin(published.TWINS[name].arms)]
     # The sizes are told of all together.
     reasons = [
         row.reason.replace(f", {row.io_size_bytes} B", "") for row in rest.itertuples()
     ]
     rest = rest.assign(reason=reasons)
+    found = []
     for (word, reason), rows in rest.groupby(["verdict", "reason"], sort=False):
-        columns = ", ".join(dict.fromkeys(rows["column"]))
-        sizes = ", ".join(str(size) for size in dict.fromkeys(rows["io_size_bytes"]))
-        told = f"{columns} at {sizes} B: {word}. {reason}"
         measure = commands(rows, name)
-        if measure:
-            told += f" Measure: {'; '.join(measure)}"
-        found.append(told)
-    if (~mine["verdict_ns"].isin(["", NOT_COMPARABLE, NOT_MEASURED])).any():
-        found += _assumed(name)
+        how = f"Measure: {'; '.join(measure)}" if measure else reason
+        found.append(f"{_cells(rows)}: {word}. {how}")
     return found
+
+
+def _cells(rows: pd.DataFrame) -> str:
+    """Return the columns and sizes of some rows, like `zc + flush at 8000, 600 B`."""
+    columns = ", ".join(dict.fromkeys(rows["column"]))
+    sizes = ", ".join(str(size) for size in dict.fromkeys(rows["io_size_bytes"]))
+    return f"{columns} at {sizes} B"
+
+
+def _label(row: pd.Series, rows: pd.DataFrame) -> str:
+    """Return size and column of a row, without what all those of its table share."""
+    parts = []
+    if rows["io_size_bytes"].nunique() > 1:
+        parts.append(f"{row['io_size_bytes']} B")
+    if not parts or rows.loc[rows["point"] != "", "column"].nunique() > 1:
+        parts.append(str(row["column"]))
+    return " ".join(parts)
 
 
 def _assumed(name: str) -> Iterator[str]:
@@ -202,14 +235,27 @@ def _assumed(name: str) -> Iterator[str]:
     over = published.twin(name).overstated
     parts = []
     if "MB/s" in units:
-        parts.append("the table's MB are MiB")
+        parts.append("its MB are MiB")
     if over != 1:
-        parts.append(f"{over:g} s were counted as 1 s")
+        parts.append(f"it counted {over:g} s as 1 s")
     if parts:
-        yield (
-            f"ns saved then hold if {' and '.join(parts)} "
-            "(data/reference/README.md); the percents hold anyway."
-        )
+        yield f"ns then: if {' and '.join(parts)}."
+
+
+def notification_ns(name: str, io_size_bytes: int) -> float:
+    """Return by how many ns v5's zc + flush was dearer than its zc, at one size.
+
+    That is what one notification for each request cost there.
+
+    Args:
+        name: of a table with both columns.
+        io_size_bytes: one of its sizes.
+
+    """
+    cells = published.cells()
+    mine = cells[(cells["table"] == name) & (cells["io_size_bytes"] == io_size_bytes)]
+    ns = 1e9 / mine.set_index("column")["value"]
+    return float(ns[FLUSH] - ns["zc"])
 
 
 def commands(rows: pd.DataFrame, name: str) -> list[str]:
@@ -228,21 +274,21 @@ def commands(rows: pd.DataFrame, name: str) -> list[str]:
     return list(found)
 
 
-def _verdict(row: pd.Series) -> str:
-    then = table.signed(row["published_percent"], 1)
-    text = (
-        f"{row['io_size_bytes']} B {row['column']}: {row['verdict']}, {then}% then, "
-        f"{table.gain_text(row)} here"
-    )
+def _verdict(row: pd.Series, label: str, shaped: bool) -> str:
+    text = f"{label}: {row['verdict']}"
+    if not shaped:
+        then = table.signed(row["published_percent"], 1)
+        text += f", {table.gain_text(row)} here, {then}% then"
     if row["verdict_ns"]:
         text += (
-            f"; ns saved {table.signed(row['published_saved_ns'], 0)} then, "
-            f"{table.saved_text(row)} here"
+            f"; ns saved {table.saved_text(row)} here, "
+            f"{table.signed(row['published_saved_ns'], 0)} then"
         )
         if row["verdict_ns"] != row["verdict"]:
             text += f": {row['verdict_ns']}"
-    share = table.share_text(row["copied_share"])
-    return f"{text}; copied {share}, n={row['n']}."
+    if not shaped:
+        text += f"; copied {table.share_text(row['copied_share'])}, n={row['n']}"
+    return f"{text}."
 
 
 def _gain(row: pd.Series) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from zclab import options as opts
-from zclab import planfile, preflight
+from zclab import planfile, preflight, stats
 from zclab import situation as situations
 from zclab.errors import InputError
 from zclab.explain import (
@@ -25,6 +25,7 @@ from zclab.explain import (
     capture,
     claims,
     conclusions,
+    cost,
     joined,
     ladder,
     onset,
@@ -36,20 +37,20 @@ from zclab.explain import (
     table,
     v5,
 )
-from zclab.explain.facts import lookup
+from zclab.explain.facts import lookup, mitigations_text
 from zclab.params import BASELINE, CONTROL, TABLE_MODES, Mode, Plan
 from zclab.params import Path as PacketPath
 from zclab.publish.plaintext import COLUMNS, ascii_only, bullets, wrap
 from zclab.situation import ANSWERED
 from zclab.store import Run
 
-SYSTEM_LINES = 10
+SYSTEM_LINES = 13
 
 # It answers the thread of both mails, as a reply to the last one in the archive.
 HEADERS = (
     "Subject: Re: [PATCH net-next v5 00/27] io_uring zerocopy send",
     "To: io-uring@vger.kernel.org, netdev@vger.kernel.org",
-    "Cc: asml.silence@gmail.com, axboe@kernel.dk",
+    "Cc: asml.silence@gmail.com, axboe@kernel.dk, ruanjinjie@huawei.com",
     f"In-Reply-To: <{conclusions.ANSWER}>",
 )
 
@@ -71,24 +72,27 @@ def render(run: Run, report_id: str) -> str:
     frame = table.summary(run)
     compared = claims.compared(frame, run)
     told: set[str] = set()
+    shown = list(shapes(frame, told))
+    rest = _tabled(run, frame)
+    rest = rest[~rest["point"].isin(_whole(frame, [name for name, *_ in shown]))]
     sections = [
         HEADERS,
         *_partial(run),
         [line for text in summary(frame) for line in wrap(text, "", "  ")],
-        bullets(opening.sentences(run, frame, compared)),
-        _words(run, frame),
-        _rule(),
-        *_claims(run, frame, compared, told),
+        bullets(opening.brief(run, frame, compared)),
+        _words(run, frame, compared),
+        *_claims(run, frame, compared, shown),
         bullets(
             [
-                *conclusions.causes(frame, compared),
+                *_sizes(run, frame),
+                *(_in_thread(text) for text in conclusions.why(frame)),
                 *conclusions.equivalents(frame),
-                *conclusions.as_a_whole(frame),
+                *_not_all_hold(frame),
             ]
         ),
         *_unforeseen(run, frame),
         _system(run),
-        *_tables(_tabled(run, frame), told),
+        *_tables(rest, told, few=bool(shown)),
         *_ladder(run, frame),
         *_limits(run),
         *_warnings(run, frame),
@@ -122,38 +126,73 @@ def _partial(run: Run) -> Iterator[list[str]]:
 
 
 def summary(frame: pd.DataFrame) -> list[str]:
-    """Return the three sentences that say it all: was it zerocopy, wins, losses."""
-    shares = frame[frame["notifications"] > 0].groupby("path", sort=False)
-    said = [_copied_word(path, group["copied_share"]) for path, group in shares]
-    text = ", ".join(said or ["no zerocopy mode was measured"])
-    rows = _comparisons(frame)
-    return [
-        f"Copied: {text}",
-        _counted("Faster than send", rows, table.FASTER),
-        _counted("Slower than send", rows, table.SLOWER),
+    """Return a line for each place and protocol: was it copied, and the gains by size.
+
+    They are those of registered buffers, else of the best zerocopy arm there is.
+    Intervals are not among them.
+    """
+    zc = frame[frame["notifications"] > 0]
+    found = [
+        _in_short(rows) for _, rows in zc.groupby(["path", "protocol"], sort=False)
     ]
+    return found or ["Not one zerocopy mode was measured, so nothing is known copied."]
 
 
-def _comparisons(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that are counted: each zerocopy arm, `mixed` included."""
-    modes = [str(mode) for mode in Mode if mode.zerocopy]
-    return frame[frame["mode"].isin(modes) & frame["p_holm"].notna()]
+def _in_short(rows: pd.DataFrame) -> str:
+    """Return what one place and protocol showed, the widest range of sizes by size."""
+    first = rows.iloc[0]
+    arms = dict.fromkeys(rows["arm"])
+    arm = next((one for one in _BEST_FIRST if one in arms), "")
+    arm = arm or str(rows.groupby("arm")["gain_percent"].median().fillna(0).idxmax())
+    mine = rows[rows["arm"] == arm]
+    setups = [each for _, each in mine.groupby(["family", "batch", "given"])]
+    most = max(setups, key=len).sort_values("io_size_bytes")
+    others = mine[~mine.index.isin(most.index)]
+    share = rows["copied_share"]
+    known = share.notna().all()
+    copied = f"{table.shares_text(share)} copied" if known else "copied unknown"
+    text = (
+        f"{first['path']}, {str(first['protocol']).upper()}: {copied}; "
+        f"{arm} {', '.join(_at_size(row) for _, row in _telling(most).iterrows())}"
+    )
+    rest = others[others["gain_percent"].notna()]["gain_percent"]
+    if rest.empty:
+        return text
+    ends = dict.fromkeys(table.signed(end, 0) for end in (rest.min(), rest.max()))
+    points = f"{len(rest)} other point{'s' * (len(rest) > 1)}"
+    return f"{text}; {'% to '.join(ends)}% at {points}"
 
 
-def _counted(words: str, rows: pd.DataFrame, finding: str) -> str:
-    """Return by path how many comparisons came out so, and the largest of them."""
-    parts = []
-    for path, mine in rows.groupby("path", sort=False):
-        found = mine[mine["finding"] == finding]
-        if len(found):
-            most = found.loc[found["gain_percent"].abs().idxmax(), "gain_percent"]
-            parts.append(
-                f"{path} in {len(found)} of {len(mine)}, up to {table.signed(most, 0)}%"
-            )
-    return f"{words}: {'; '.join(parts) or 'nowhere'}"
+_BEST_FIRST = (str(Mode.SEND_ZC_FIXED), str(Mode.SEND_ZC))
+_ALL_TOLD = 4  # sizes; of more only the ends and those around a change of sign
 
 
-def _words(run: Run, frame: pd.DataFrame) -> list[str]:
+def _telling(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows, in order of size, that say where the sign of the gain changes.
+
+    Of many sizes they are the first, the last, and those on both sides of the first
+    and the last change.
+    """
+    if len(rows) <= _ALL_TOLD:
+        return rows
+    over = (rows["gain_percent"] > 0).to_numpy()
+    turns = [i for i in range(1, len(over)) if over[i] != over[i - 1]]
+    kept = {0, len(over) - 1}
+    for turn in turns[:1] + turns[-1:]:
+        kept |= {turn - 1, turn}
+    return rows.iloc[sorted(kept)]
+
+
+def _at_size(row: pd.Series) -> str:
+    """Return a gain without its interval, and whether it is no finding."""
+    if math.isnan(row["gain_percent"]):
+        return f"unknown at {row['io_size_bytes']} B"
+    found = row["finding"] in (table.FASTER, table.SLOWER)
+    doubt = "" if found else " (no finding)"
+    return f"{table.signed(row['gain_percent'], 0)}%{doubt} at {row['io_size_bytes']} B"
+
+
+def _words(run: Run, frame: pd.DataFrame, compared: pd.DataFrame) -> list[str]:
     """Return what the words of the tables mean, for who never heard of zclab."""
     sink = _sink(run)
     device = _SINKS.get(sink.get("rung", ""), f"the device {sink.get('kind')}, which")
@@ -162,13 +201,38 @@ def _words(run: Run, frame: pd.DataFrame) -> list[str]:
     if answered.any():
         drops += "sink+answered: TCP into it, and a responder acknowledges. "
     return wrap(
-        "send, send_zc: IORING_OP_SEND and SEND_ZC; send_zc_fixed: SEND_ZC from a "
-        f"registered buffer. {_mixed(frame)}{drops}Gains are requests/s over send: the "
-        "median, paired within the block, and its [95% interval]; counts are of "
-        "comparisons with "
-        "send. Above each table: n, the number of blocks, and which gains they find 9 "
-        "times in 10. Rates here are the baseline's median and that times the gain, "
-        "and not to be compared across hosts."
+        "send_zc_fixed: SEND_ZC from a registered buffer. "
+        f"{_mixed(frame)}{drops}Gain: requests/s over send, the "
+        "median over the blocks, paired within each, and its [95% interval]. Block: "
+        "one slice of each arm, in random order; n of them. MDE: the smallest gain "
+        "that is found 9 times in 10. Rates here are the baseline's median times the "
+        f"gain, not to be compared across hosts. {_rule(compared)}"
+    )
+
+
+# What the verdicts of `claims.verdict` mean, where a value of ours was judged.
+_VERDICTS = {
+    claims.REPRODUCED: "near, same sign",
+    claims.DIRECTION_ONLY: "same sign, not near",
+    claims.CONTRADICTED: "not near, and the other sign or no effect",
+    claims.UNDECIDED: "the published effect or none, ours does not tell",
+}
+
+
+def _rule(compared: pd.DataFrame) -> str:
+    """Return what those of the verdicts mean that were given."""
+    given = {*compared["verdict"], *compared["verdict_ns"]}
+    told = [
+        f"{word.capitalize()}: {means}."
+        for word, means in _VERDICTS.items()
+        if word in given
+    ]
+    if not told:
+        return ""
+    return (
+        "Near: the published value is in our interval widened by the larger of "
+        f"{claims.TOLERANCE_POINTS:g} points ({claims.TOLERANCE_NS:g} ns) and "
+        f"{claims.TOLERANCE_SHARE:.0%} of it. {' '.join(told)}"
     )
 
 
@@ -177,19 +241,6 @@ def _mixed(frame: pd.DataFrame) -> str:
     if not (frame["mode"] == str(Mode.MIXED)).any():
         return ""
     return "mixed: each request draws one of the three. "
-
-
-def _rule() -> list[str]:
-    """Return what a block is, and what the verdicts mean; see `claims.verdict`."""
-    return wrap(
-        "Block: one slice of each arm, in random order. Near: the published value is "
-        "in our interval widened by the larger of "
-        f"{claims.TOLERANCE_POINTS:g} points ({claims.TOLERANCE_NS:g} ns) and "
-        f"{claims.TOLERANCE_SHARE:.0%} of the value. Reproduced: near, same sign. "
-        "Direction only: same sign, not near. Contradicted: not near, and the other "
-        "sign or no effect. Undecided: all else. Not comparable: another kind of "
-        "sends. Not measured: no such point here."
-    )
 
 
 # What drops on the rungs that are no device which does so by itself.
@@ -217,10 +268,17 @@ def _unforeseen(run: Run, frame: pd.DataFrame) -> Iterator[list[str]]:
         yield ["Not as predicted (rules: docs/paths.md):", *bullets(texts)]
 
 
-def _copied_word(path: object, shares: pd.Series) -> str:
-    if shares.isna().any():
-        return f"{path} unknown"
-    return f"{path} {table.shares_text(shares)}"
+def _in_thread(text: str) -> str:
+    """Return a text without the reference to the mail that this one answers."""
+    return text.replace(f" ({conclusions.ANSWER})", "")
+
+
+def _not_all_hold(frame: pd.DataFrame) -> list[str]:
+    """Return which findings do not hold for the run as a whole; empty if all do."""
+    found = frame["finding"].isin([table.FASTER, table.SLOWER])
+    if (found & (frame["p_holm"] > 1 - stats.CONFIDENCE)).any():
+        return list(conclusions.as_a_whole(frame))
+    return []
 
 
 def _system(run: Run) -> list[str]:
@@ -238,10 +296,8 @@ def _system(run: Run) -> list[str]:
         ("sqe", _sqe(run)),
         ("zclab", _software(run)),
     ]
-    head, tail = (
-        [line for name, found in facts if (line := _line(name, found))]
-        for facts in (above, below)
-    )
+    head = [line for name, found in above for line in _lines(name, found)]
+    tail = [line for name, found in below if (line := _line(name, found))]
     places = [
         line
         for name, facts in _paths(run).items()
@@ -252,6 +308,15 @@ def _system(run: Run) -> list[str]:
         more = f"  and {len(places) - room + 1} more, see host-before.json"
         places = [*places[: room - 1], more]
     return [SYSTEM, *head, *places, *tail]
+
+
+def _lines(name: str, facts: Iterable[str]) -> list[str]:
+    """Return the facts on one line, and on a second one those that did not fit it."""
+    known = list(filter(None, facts))
+    first = _line(name, known)
+    told = first[_LABEL:].split(", ")
+    rest = [fact for fact in known if not set(fact.split(", ")) <= set(told)]
+    return [line for line in (first, _line("", rest)) if line]
 
 
 def _parameters(run: Run) -> list[str]:
@@ -277,6 +342,7 @@ def _guest(run: Run) -> str:
 
 
 _KERNEL = (("kernel", "release"), ("machine",))
+_LABEL = 10  # columns of the names in the system block, and the space behind them
 
 
 def _facts(run: Run, wanted: Iterable[tuple[str, ...]]) -> list[str]:
@@ -291,7 +357,7 @@ def _prefixed(run: Run, prefix: str, *keys: str) -> str:
 
 def _line(name: str, facts: Iterable[str]) -> str:
     """Return the facts that fit one line, the important ones first; maybe none."""
-    line = f"  {name:<7}"
+    line = f"  {name:<{_LABEL - 3}}"
     empty = len(line)
     for fact in filter(None, facts):
         longer = f"{line} {fact}" if len(line) == empty else f"{line}, {fact}"
@@ -302,15 +368,28 @@ def _line(name: str, facts: Iterable[str]) -> str:
 
 def _cpu(run: Run) -> list[str]:
     online = lookup(run.host, "cpu", "online")
-    states = lookup(run.host, "cpu", "mitigations") or {}
-    active = [name for name in states if str(states[name]).startswith("Mitigation")]
+    numbers = [
+        f"{word} {number}"
+        for key, word in _CPU_NUMBERS
+        if (number := lookup(run.host, "cpu", key)) is not None
+    ]
     return [
         *_facts(run, [("cpu", "model")]),
+        " ".join(numbers),
         f"{online} online" if online else "",
         _prefixed(run, "governor", "cpu", "governor"),
         _prefixed(run, "clock", "clocksource"),
-        f"{len(active)} mitigations on" if active else "",
+        _mitigations(run),
     ]
+
+
+def _mitigations(run: Run) -> str:
+    text = mitigations_text(run)
+    return "no mitigations" if text == "none" else text
+
+
+# "AMD EPYC" is many CPUs; these say which.
+_CPU_NUMBERS = (("family", "family"), ("model_number", "model"), ("stepping", "step"))
 
 
 def _paths(run: Run) -> dict[str, dict[str, Any]]:
@@ -325,7 +404,7 @@ _NAMED = (
     ("firmware", "firmware "),
     ("link_mbit", "Mbit/s "),
     ("mtu", "mtu "),
-    ("qdisc", "qdisc "),
+    ("qdisc", ""),
 )
 
 
@@ -339,9 +418,12 @@ def _path_facts(path: dict[str, Any]) -> list[str]:
     if taps is not None:
         named.append(f"{taps or 'no'} tap{'s' if taps > 1 else ''}")
     if path.get("sender_cpu") is not None:
-        named.append(f"tx cpu {path['sender_cpu']}")
+        named.append(f"cpu tx {path['sender_cpu']}")
     if path.get("receiver_cpu") is not None:
-        named.append(f"rx cpu {path['receiver_cpu']}")
+        if path.get("sender_cpu") is not None:
+            named[-1] += f" rx {path['receiver_cpu']}"
+        else:
+            named.append(f"cpu rx {path['receiver_cpu']}")
     elif "receiver" in path and path["receiver"] is None:
         named.append("no receiver")
     return named
@@ -377,24 +459,91 @@ def _version(run: Run) -> str:
 
 
 def _claims(
-    run: Run, frame: pd.DataFrame, compared: pd.DataFrame, told: set[str]
+    run: Run,
+    frame: pd.DataFrame,
+    compared: pd.DataFrame,
+    shown: list[tuple[str, list[str], str]],
 ) -> Iterator[list[str]]:
     """Yield each published table with ours beneath, and the verdict on each row.
 
     Tables that the run has nothing of are under what is not shown.
+
+    Args:
+        run: what is reported.
+        frame: what `table.summary` returned of it.
+        compared: what `claims.compared` returned of both.
+        shown: what `shapes` yielded.
+
     """
-    for name, caption, text in shapes(frame, told):
+    for name, caption, text in shown:
         yield caption
         yield text.splitlines()
-        yield bullets(v5.verdicts(compared, name))
+        beneath = (
+            *v5.verdicts(compared, name),
+            *v5.lacking(compared, name),
+            *_unregistered(frame, name),
+            *_beneath_it(run, name),
+        )
+        yield bullets(filter(None, beneath))
     older = compared[~compared["table"].isin(v5.NAMES) & (compared["point"] != "")]
     for name in dict.fromkeys(older["table"]):
-        said = v5.verdicts(older, str(name))
+        said = v5.verdicts(older, str(name), shaped=False)
         yield [f"{published.twin(str(name)).title}:", *bullets(said)]
+
+
+def _sizes(run: Run, frame: pd.DataFrame) -> Iterator[str]:
+    """Yield the verdict on each size from which zerocopy was said to pay."""
     sized = claims.sizes(run, frame)
-    sized = sized[sized["pays_from"] != "-"]
-    if len(sized):
-        yield ["From what size on zerocopy pays:", *bullets(claims.size_words(sized))]
+    for text in claims.size_words(sized[sized["pays_from"] != "-"]):
+        yield f"Pays from: {text}"
+
+
+def _unregistered(frame: pd.DataFrame, name: str) -> Iterator[str]:
+    """Yield what buffers that are not registered gained at the points of a table."""
+    rows = _beneath(frame, name)
+    arm = str(Mode.SEND_ZC)
+    if arm in set(rows["arm"]):
+        return
+    mine = frame[frame["point"].isin(rows["point"]) & (frame["arm"] == arm)]
+    mine = mine[~mine["point"].isin(_many_armed(frame))]
+    told = [
+        f"{place} {', '.join(_narrow(row) for _, row in each.iterrows())}"
+        for place, each in mine.groupby("path", sort=False)
+    ]
+    if told:
+        yield f"{arm} there, in percent: {'; '.join(told)}."
+
+
+def _narrow(row: pd.Series) -> str:
+    """Return size and gain in percent, with as few characters as they take."""
+    gain = table.gain_text(row).replace("%", "").replace(", ", ",")
+    return f"{row['io_size_bytes']} B {gain}"
+
+
+def _beneath_it(run: Run, name: str) -> Iterator[str]:
+    """Yield what else must be known to hold a table against the published one."""
+    if name == v5.DUMMY:
+        yield conclusions.unlike(run)
+        yield cost.head_step(run)
+    if name == v5.TCP:
+        yield bottleneck.resent(run)
+
+
+def _many_armed(frame: pd.DataFrame) -> set[str]:
+    """Return the points with arms beyond the selftest's, which have tables of them."""
+    many = ~frame["arm"].isin({*TABLE_MODES, CONTROL})
+    keys = ["path", "protocol", "family", "batch", "given"]
+    return set(
+        frame[many.groupby([frame[key] for key in keys]).transform("any")]["point"]
+    )
+
+
+def _whole(frame: pd.DataFrame, names: list[str]) -> set[str]:
+    """Return the points of which published tables, or the lines below, show all."""
+    found: set[str] = set()
+    for name in names:
+        found |= set(_beneath(frame, name)["point"])
+    return found - _many_armed(frame)
 
 
 def shapes(frame: pd.DataFrame, told: set[str]) -> Iterator[tuple[str, list[str], str]]:
@@ -404,7 +553,12 @@ def shapes(frame: pd.DataFrame, told: set[str]) -> Iterator[tuple[str, list[str]
         if (rows["arm"] == BASELINE).all():
             continue
         title = f"{published.twin(name).title}, {_UNITS.get(name, 'requests/s')}"
-        more = (_names(name, rows), *_caveat(name, rows), _note_once(rows, told))
+        more = (
+            _names(name, rows),
+            *_caveat(name, rows),
+            _note_once(rows, told),
+            *(_delivered(mine) for _, mine in rows.groupby("path", sort=False)),
+        )
         yield name, _caption(title, rows, *more), v5.shaped(frame, name)
 
 
@@ -426,9 +580,19 @@ def _beneath(frame: pd.DataFrame, name: str) -> pd.DataFrame:
 _UNITS = {v5.SELFTEST: "MB/s then and MiB/s here", v5.TCP: "MB/s then and MiB/s here"}
 
 
-def _tables(frame: pd.DataFrame, told: set[str]) -> Iterator[list[str]]:
-    """Yield caption and table, alternating, of every point."""
+def _tables(
+    frame: pd.DataFrame, told: set[str], *, few: bool = False
+) -> Iterator[list[str]]:
+    """Yield caption and table, alternating, of every point.
+
+    Args:
+        frame: rows of `table.summary`.
+        told: what was said once.
+        few: whether one or two sizes of a kind have a line each, and no table.
+
+    """
     keys = ["path", "protocol", "family", "batch", "given"]
+    lines = []
     for _, rows in frame.groupby(keys, sort=False):
         if not set(rows["arm"]) <= {*TABLE_MODES, CONTROL}:
             title = "Every arm" + _once(told, ": ns a request and gain in percent")
@@ -438,12 +602,30 @@ def _tables(frame: pd.DataFrame, told: set[str]) -> Iterator[list[str]]:
             continue
         if (rows["notifications"] == 0).all():
             continue
+        if few and rows["io_size_bytes"].nunique() <= 2:
+            lines += list(_point_lines(rows))
+            continue
         title = "Every size" + _once(
             told, ": gain over send in percent, A/A noise floor in points"
         )
         more = (_shares(rows), _note_once(rows, told), _delivered(rows))
         yield _caption(title, rows, *more)
         yield table.gains(rows).splitlines()
+    if lines:
+        yield ["In no table:", *bullets(lines)]
+
+
+def _point_lines(rows: pd.DataFrame) -> Iterator[str]:
+    """Yield a line for each point: where it was, its gains, copied share and n."""
+    for _, mine in rows.groupby("point", sort=False):
+        judged = conclusions.judged(mine).sort_values("order", kind="stable")
+        gains = [f"{row['arm']} {table.gain_text(row)}" for _, row in judged.iterrows()]
+        first = judged.iloc[0]
+        yield (
+            f"{first['io_size_bytes']} B on {table.where(first)}: {', '.join(gains)}; "
+            f"{table.shares_text(judged['copied_share'])} copied, "
+            f"n={table.range_text(judged['n'])}. {_delivered(mine)}"
+        )
 
 
 def _once(told: set[str], text: str) -> str:
@@ -522,12 +704,10 @@ def _spelt(rows: pd.DataFrame) -> str:
 
 def _note_once(rows: pd.DataFrame, told: set[str]) -> str:
     """Return what the copied share is of where it is not of the flag; in full once."""
-    over = (rows["flagged_share"] - rows["copied_share"]).fillna(0)
-    note = table.flag_note(rows[over > table.ZEROCOPY_BELOW])
+    note = table.flag_note(rows)
     if not note:
         return ""
-    first = _once(told, "by witness")
-    return note if first else "Copied is by witness, as above."
+    return note if _once(told, "MSG_EOR") else "Copied: of MSG_EOR requests, as above."
 
 
 def _names(name: str, rows: pd.DataFrame) -> str:
@@ -540,24 +720,34 @@ def _names(name: str, rows: pd.DataFrame) -> str:
 
 def _caveat(name: str, rows: pd.DataFrame) -> Iterator[str]:
     """Yield what keeps a table from being compared, or must be known to do so."""
-    if name in ("v5-dummy", "v5-nic"):
+    if name in (v5.DUMMY, v5.NIC):
         yield _shares(rows)  # the others have a column of it
         yield v5.NO_TWIN
     if name != v5.TCP:
         return
-    paths = set(rows["path"])
-    if published.twin(name, rows).path in paths - {"lo"}:
+    if (rows["situation"].map(lambda one: ANSWERED in situations.facts(one))).any():
         yield (
-            "sink+answered stands in for v5's patched kernel: no receiver, the device "
-            "drops the data, and a responder acknowledges the headers that it saw "
-            "(docs/tcp-sink.md)."
+            "sink+answered has no receiver, and part of freeing and notifying is off "
+            "the sender's CPU, so its gain is an upper bound."
         )
-    if "lo" in paths:
-        yield (
-            "v5's kernel was patched to allow zerocopy on loopback, this one copies "
-            "there: lo is not comparable."
-        )
-    yield "v5's unit is its author's, in an earlier mail; its percent are computed."
+    shares = rows.loc[(rows["path"] == "lo") & (rows["notifications"] > 0)]
+    yield from _loopback(shares["copied_share"])
+    yield "v5's percent are computed."
+
+
+def _loopback(shares: pd.Series) -> Iterator[str]:
+    """Yield how a kernel's lo is unlike v5's, which was patched to be zerocopy."""
+    if shares.empty:
+        return
+    patched = "v5's kernel was patched to allow zerocopy on lo"
+    if shares.isna().any():
+        yield f"{patched}; whether this one copies there is not known."
+    elif shares.min() >= table.COPIED_FROM:
+        yield f"{patched}, this one copies there."
+    elif shares.max() < table.ZEROCOPY_BELOW:
+        yield f"{patched}, and so is this one: nothing is copied there."
+    else:
+        yield f"{patched}; this one copies in part."
 
 
 def _caption(title: str, rows: pd.DataFrame, *more: str) -> list[str]:
@@ -583,13 +773,18 @@ def _detectable(rows: pd.DataFrame) -> str:
     if mde.empty:
         return ""
     span = dict.fromkeys(map(table.mde_text, (mde.min(), mde.max())))
-    return f", finds {' to '.join(span)} points"
+    return f", MDE {' to '.join(span)} points"
 
 
 def _delivered(rows: pd.DataFrame) -> str:
-    """Return how much reached the receiver: UDP senders are not told of its drops."""
+    """Return how much reached the receiver: UDP senders are not told of its drops.
+
+    TCP loses nothing for good; of it only what was not acknowledged in time is told.
+    """
     shares = rows["delivered_share"].dropna()
     if shares.empty:
+        return ""
+    if (rows["protocol"] == "tcp").all() and shares.min() >= table.COPIED_FROM:
         return ""
     answered = ANSWERED in situations.facts(str(rows["situation"].iloc[0]))
     word = "Acknowledged" if answered else "Delivered"
@@ -601,13 +796,33 @@ def _warnings(run: Run, frame: pd.DataFrame) -> Iterator[list[str]]:
     texts = [
         *dict.fromkeys(run.warnings),  # of a run that was joined, once for each part
         *capture.findings(run),
-        *(f"{text} ({few(names)})" for text, names in table.warnings(frame)),
+        *_of_rows(frame),
     ]
     if texts:
         yield ["Warnings:", *bullets(texts)]
 
 
-def few(names: list[str], most: int = 3) -> str:
+def _of_rows(frame: pd.DataFrame) -> Iterator[str]:
+    """Yield the warnings of rows; those alike but for numbers are the first, counted.
+
+    Left out is that blocks depend on each other, as what they are worth is told before,
+    and outliers without which the finding is the same.
+    """
+    found: dict[str, list[tuple[str, list[str]]]] = {}
+    for text, names in table.warnings(frame):
+        if not (text.startswith("dependence:") or _SAME_WITHOUT in text):
+            alike = re.sub(r"[+-]?\d+(\.\d+)?", "#", text)
+            found.setdefault(alike, []).append((text, names))
+    for each in found.values():
+        text, names = each[0]
+        rest = sum(len(others) for _, others in each[1:])
+        yield f"{text} ({few(names)}{f'; {rest} more with other numbers' * bool(rest)})"
+
+
+_SAME_WITHOUT = "without them: the same finding"  # of `stats`, on outliers
+
+
+def few(names: list[str], most: int = 2) -> str:
     """Return names as text; of more than `most` all but the last ones by number."""
     more = f" and {len(names) - most + 1} more" if len(names) > most else ""
     return ", ".join(names[: most - 1] if more else names) + more
@@ -616,54 +831,55 @@ def few(names: list[str], most: int = 3) -> str:
 def _not_shown(run: Run, frame: pd.DataFrame, compared: pd.DataFrame) -> Iterator[str]:
     """Yield what a reader may miss, computed from what the run lacks."""
     paths = set(frame["path"])
-    older: dict[str, list[str]] = {}
+    older = []
     for name in published.TWINS:
         mine = compared[compared["table"] == name]
-        if (mine["point"] != "").any() and name in v5.NAMES:
-            continue  # its verdicts say what is missing
         title = published.twin(name).title
-        said = v5.verdicts(compared[compared["point"] == ""], name)
-        if name in published.CORE:
-            yield from (f"{title}: {text}" for text in said)
-        elif said:
-            words = ", ".join(dict.fromkeys(mine.loc[mine["point"] == "", "verdict"]))
-            older.setdefault(words, []).append(title)
-    for words, titles in older.items():
-        yield f"{'; '.join(titles)}: {words}; the page has each row and its command."
-    if "nic" not in paths:
-        yield "v5's remark on TCP over a NIC, 5-10% worse at 1200 B: no NIC path here."
-    if frame["situation"].map(lambda one: ANSWERED in situations.facts(one)).any():
-        yield (
-            "TCP with a receiver: the data is dropped and acknowledged unread, by a "
-            "process on another CPU (docs/tcp-sink.md)."
-        )
-    absent = [path for path in ("sink", "veth", "lo") if path not in set(frame["path"])]
+        if (mine["point"] != "").any():
+            continue  # what is missing stands beneath the rest
+        if name not in published.CORE:
+            older.append(title)
+        for text in v5.lacking(compared, name) if name in published.CORE else ():
+            remark = _REMARK if name == v5.NIC else ""
+            yield f"{title}{remark}: {text}"
+    if older:
+        names = ", ".join(dict.fromkeys(title.partition(",")[0] for title in older))
+        yield f"Not measured or not comparable: {names}."
+    absent = [path for path in ("sink", "veth", "lo") if path not in paths]
     if absent:
         yield f"The paths {', '.join(absent)}: not in this run."
-    if "sink" in set(frame["path"]):
-        lacks = _sink(run).get("leaves_out")
-        what = f"leaves out {lacks}" if lacks else "drops every packet before any DMA"
-        yield (
-            f"A real transmit: the sink {what}. That comes on top of every request "
-            "and makes a gain in percent smaller; ns saved stay."
-        )
+    if "sink" in paths:
+        yield _no_transmit(run)
     if "nic" in paths and not lookup(run.host, "peer"):
         yield "What arrived: no peer received, so losses beyond the card are unknown."
-    if not frame["arm"].str.contains("buffers=").any():
-        yield (
-            "Cold data: one buffer is sent over and over, so copies are from the "
-            "cache; from memory they would cost more."
-        )
-    yield "From run to run: the intervals cover this run, not a reboot or another day."
     options = ":".join({*frame["arm"], *frame["given"]})
-    lacking = {
-        "latency": "latency=on" not in options,
-        "more than one flow": "flows=" not in options and "threads=" not in options,
-        "the cost at the receiver": bottleneck.limits(run).empty,
-    }
-    names = [name for name, lacks in lacking.items() if lacks]
-    if names:
-        yield f"{', '.join(names)}.".capitalize()
+    one = "flows=" not in options and "threads=" not in options
+    kinds = (
+        # From memory a copy costs more than from the cache.
+        "cold data (one buffer is sent over and over)" * ("buffers=" not in options),
+        "latency",
+        "more than one flow" * one,
+        "the cost at the receiver",
+        "another boot or day",
+    )
+    told = ", ".join(filter(None, kinds))
+    yield f"{told[0].upper()}{told[1:]}."
+
+
+_REMARK = ", and its remark on TCP there (5-10% worse at 1200 B)"
+
+
+def _no_transmit(run: Run) -> str:
+    """Return what a sink lacks, and what that does to what is saved over it."""
+    lacks = _sink(run).get("leaves_out")
+    what = f"leaves out {lacks}" if lacks else "drops every packet before any DMA"
+    size = 600  # the smallest that both of v5's tables have
+    there, dummy = (v5.notification_ns(name, size) for name in (v5.NIC, v5.DUMMY))
+    return (
+        f"A real transmit: the sink {what}. A card adds its own cost for each packet, "
+        f"fragment and notification (v5, {size} B: {there:.0f} ns for that on its NIC, "
+        f"{dummy:.0f} on dummy), so neither percent nor ns saved carry over to one."
+    )
 
 
 def _reproduce(run: Run, report_id: str) -> list[str]:
@@ -679,15 +895,22 @@ def _reproduce(run: Run, report_id: str) -> list[str]:
     return [
         REPRODUCE,
         *wrap(facts, "  ", "  "),
-        f"{COMMAND}make verify RUN={report_id}",
         *commands(run),
+        "  With the run's data:",
+        f"{COMMAND}make verify RUN={report_id}",
     ]
 
 
 def commands(run: Run) -> list[str]:
     """Return the commands, indented, that take a run again by the code that did."""
     commit = str(lookup(run.host, "software", "commit") or "main")[:12]
-    return [f"{COMMAND}git checkout {commit}", *_again(joined.parts(run))]
+    remote = lookup(run.host, "software", "remote")
+    clone = [f"{COMMAND}git clone {remote} zclab && cd zclab"] if remote else []
+    return [
+        *(line for each in clone for line in _fitting(each)),
+        f"{COMMAND}git checkout {commit}",
+        *_again(joined.parts(run)),
+    ]
 
 
 def _extent(plan: Plan) -> str:
@@ -699,9 +922,15 @@ def _extent(plan: Plan) -> str:
 
 def _again(parts: tuple[Run, ...]) -> list[str]:
     """Return the command that takes the same plan again, continued where too long."""
-    text = " && ".join(_measure(part) for part in parts)
+    return _fitting(" && ".join(_measure(part) for part in parts))
+
+
+def _fitting(command: str) -> list[str]:
+    """Return a command as indented lines, continued where one is too long."""
     room = COLUMNS - len(COMMAND) - 4
-    lines = textwrap.wrap(text, room, break_on_hyphens=False, break_long_words=False)
+    lines = textwrap.wrap(
+        command.strip(), room, break_on_hyphens=False, break_long_words=False
+    )
     first, *more = [f"{line} \\" for line in lines[:-1]] + lines[-1:]
     return [COMMAND + first, *(f"{COMMAND}  {line}" for line in more)]
 
@@ -709,11 +938,17 @@ def _again(parts: tuple[Run, ...]) -> list[str]:
 def _measure(run: Run) -> str:
     plan = run.plan
     stop = _stop(plan)
+    fixed = "" if plan.stop else f"--blocks {plan.blocks} "
     carded = any(point.path is PacketPath.NIC for point in plan.points)
     target = _target(run) if carded else ""
     if plan.profile not in ("custom", *planfile.profiles()):
         return (
-            f"zclab measure --plan {plan.profile}.yaml {target}{stop}--seed {plan.seed}"
+            f"zclab measure --plan {plan.profile}.yaml {target}{stop}{fixed}"
+            f"--seed {plan.seed}"
+        )
+    if plan.profile != "custom" and fixed:  # a report's measurement has no such option
+        return (
+            f"zclab measure --profile {plan.profile} {target}{fixed}--seed {plan.seed}"
         )
     if plan.profile != "custom":
         return (
@@ -733,7 +968,7 @@ def _measure(run: Run) -> str:
         f"--family {point.family} --sizes {sizes} --modes {modes} "
         f"{given}"
         f"{target}"
-        f"--batch {point.batch} {stop or f'--blocks {plan.blocks} '}"
+        f"--batch {point.batch} {stop or fixed}"
         f"--seed {plan.seed}"
     )
 
@@ -777,8 +1012,12 @@ def _lint_sections(text: str) -> Iterator[str]:
     body = _paragraphs(text)[1:]
     if body and body[0][0].startswith("PARTIAL"):
         body = body[1:]
-    if not body or sum(not line.startswith(" ") for line in body[0]) != 3:
-        yield "the summary is not three sentences, directly after the headers"
+    said = re.sub(r"\n +", " ", "\n".join(body[0])) if body else ""
+    if not said or not all("copied" in line for line in said.split("\n")):
+        yield (
+            "the summary does not say of each place what was copied, directly after "
+            "the headers"
+        )
     sections = {part[0]: part[1:] for part in body}
     system = sections.get(SYSTEM)
     if not system:
@@ -795,7 +1034,7 @@ def _lint_reproduce(lines: list[str] | None) -> Iterator[str]:
         yield f"there is no '{REPRODUCE}' section"
         return
     commands = [line for line in lines if re.match(rf"{COMMAND}\S", line)]
-    if len(commands) != 3:
+    if len(commands) < 3:
         yield f"'{REPRODUCE}' has {len(commands)} commands; it needs three"
     facts = " ".join(line.strip() for line in lines if line not in commands)
     for fact in ("commit", "run"):
