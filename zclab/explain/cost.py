@@ -634,26 +634,20 @@ def _head_step(
 def head_step(run: Run, summary: pd.DataFrame | None = None) -> str:
     """Return what of a saving is an allocation and not the copy, in a few sentences.
 
-    Empty where the run cannot tell: it takes two sizes, such as 7800 and 8000 B; see
-    `head_steps`, of which this is the first row.
+    Empty where the run cannot tell: it takes two sizes, such as 7800 and 8000 B, and an
+    interval above zero; see `head_steps`, of which this is the first row.
     """
     rows = head_steps(run, summary)
-    if rows.empty:
+    if rows.empty or rows.iloc[0]["step_low"] <= 0:
         return ""
     row = rows.iloc[0]
     smaller, larger, page = row["smaller"], row["larger"], page_bytes(run)
     cache = f"{2 * page // KIB} KiB"
     told = (
         f"From {smaller} to {larger} B plain send costs {_step_text(row, 'step')} more "
-        f"(n={row['n']})"
+        f"(n={row['n']}): beyond about {row['limit']} B the linear head of its packet "
+        f"passes kmalloc's largest cache, {cache}"
     )
-    where = (
-        f"beyond about {row['limit']} B the linear head of its packet passes kmalloc's "
-        f"largest cache, {cache}"
-    )
-    if row["step_low"] <= 0:
-        return f"{told}: no step is seen, though {where}."
-    told = f"{told}: {where}"
     if math.isnan(row["fixed_ns"]):
         return f"{told}."
     told = f"{told}; send_zc_fixed, whose head stays small, {_step_text(row, 'fixed')}."
