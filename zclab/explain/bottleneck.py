@@ -52,7 +52,8 @@ OVERTAKEN = (
     "host is copied in softirq on the CPU that transmits it (skb_copy_ubufs in "
     "ip_local_deliver_finish); where an ACK makes that the receiver's CPU, the next "
     "packet of the sender's CPU overtakes it, which TCP takes for a loss until a DSACK "
-    "says otherwise."
+    "says otherwise. There send_zc_fixed of 4096 B over lo was 26% slower than send, "
+    "and 4% [0, 8] faster when kept from resending (tcp_sack=0)."
 )
 
 BY_WIRE, BY_RECEIVER, BY_DROPS, BY_SENDER = "wire", "receiver", "drops", "sender"
