@@ -98,14 +98,6 @@ class Arm:
         return sends
 
 
-class _Team(Team):
-    """A team whose first thread can be asked for more than its share."""
-
-    def first(self, sender: Sender, **span: Any) -> Counts:
-        """Have a sender on the first thread's ring send in that thread, alone."""
-        return self._pools[0].submit(partial(sender.slice, **span)).result()
-
-
 def _up(points: tuple[Point, ...], target: Target | None) -> Route:
     """Build the place of points; what the kernel refuses is a missing capability."""
     first, families = points[0], {point.family for point in points}
@@ -247,7 +239,7 @@ class Station:
         for arm in sharing:
             if arm.options.threads > 1:
                 witnesses: list[Sender] = []
-                team = _Team(
+                team = Team(
                     [
                         partial(self._join, ring_setup, arm, number, witnesses)
                         for number in range(arm.options.threads)

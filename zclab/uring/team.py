@@ -5,11 +5,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any, Self
 
 from zclab.errors import MeasureError
 from zclab.uring.ring import Counts
 from zclab.uring.sender import Sender
+
+_Made = tuple[Sender, Callable[[], None]]
 
 HEAD_START_NS = 1_000_000  # for all threads to be there before the first send
 
@@ -27,24 +30,20 @@ class Team:
 
     """
 
-    def __init__(
-        self, makers: Sequence[Callable[[], tuple[Sender, Callable[[], None]]]]
-    ) -> None:
-        self._pools = [ThreadPoolExecutor(1) for _ in makers]
-        self._members: list[tuple[Sender, Callable[[], None]]] = []
+    def __init__(self, makers: Sequence[Callable[[], _Made]]) -> None:
+        # Each thread with what was made in it, so that no other one closes it.
+        self._members: list[tuple[ThreadPoolExecutor, Future[_Made]]] = []
         try:
-            futures = [
-                pool.submit(maker)
-                for pool, maker in zip(self._pools, makers, strict=True)
-            ]
-            errors = [error for f in futures if (error := f.exception())]
-            self._members = [f.result() for f in futures if not f.exception()]
+            for maker in makers:
+                thread = ThreadPoolExecutor(1)
+                self._members.append((thread, thread.submit(maker)))
+            errors = [e for _, made in self._members if (e := made.exception())]
             if errors:
                 raise errors[0]
         except BaseException:
             self.close()
             raise
-        self.what = self._members[0][0].what
+        self.what = self._members[0][1].result()[0].what
 
     def slice(
         self,
@@ -75,25 +74,34 @@ class Team:
         if len(self._members) > 1:
             start += HEAD_START_NS
         futures = [
-            pool.submit(
-                sender.slice,
+            thread.submit(
+                made.result()[0].slice,
                 warmup_ns=warmup_ns,
                 budget_ns=budget_ns,
                 start_at_ns=start,
                 stop=stop,
                 requests_max=requests_max,
             )
-            for pool, (sender, _) in zip(self._pools, self._members, strict=True)
+            for thread, made in self._members
         ]
         return total([_result(future, interrupted) for future in futures])
 
+    def first(self, sender: Sender, **span: Any) -> Counts:
+        """Have a sender on the first thread's ring send in that thread, alone.
+
+        The arguments, the result and the errors are those of `Sender.slice`.
+        """
+        thread, _ = self._members[0]
+        return thread.submit(partial(sender.slice, **span)).result()
+
     def close(self) -> None:
         """Close every sender's ring in its thread, and end the threads."""
-        for pool, (_, close) in zip(self._pools, self._members, strict=False):
-            pool.submit(close).result()
+        for thread, made in self._members:
+            if not made.exception():
+                _, close = made.result()
+                thread.submit(close).result()
+            thread.shutdown()
         self._members = []
-        for pool in self._pools:
-            pool.shutdown()
 
     def __enter__(self) -> Self:
         return self
@@ -103,7 +111,10 @@ class Team:
 
 
 def _result(future: "Future[Counts]", interrupted: Callable[[], None] | None) -> Counts:
-    """Return the counts; Ctrl-C is passed on to the senders, and raised after them."""
+    """Return the counts; Ctrl-C is passed on to the senders, whose counts then say so.
+
+    It is raised where it cannot be passed on, or where no counts come of it.
+    """
     try:
         return future.result()
     except KeyboardInterrupt:
