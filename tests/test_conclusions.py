@@ -214,8 +214,11 @@ def test_the_same_device_without_a_receiver_is_told(tmp_path: Folder) -> None:
         ),
     )
     frame = table.summary(run)
+    (copied,) = conclusions.why(frame)
     frame.loc[frame["path"] == "veth+peer-drop", "copied_share"] = 0.0
     (told,) = conclusions.why(frame)
+
+    assert copied.startswith("The copied shares do not explain the difference: ")
 
     assert re.search(
         r"; on veth with a peer that drops before IP \+\d[\d.]+% \[.*?\] with 0% "

@@ -385,9 +385,16 @@ def why(
         f"the same {veth['io_size_bytes']} B {arm} over UDP/IPv{veth['family']} is "
         f"{table.gain_text(veth)} on veth with {_share(veth)} of notifications copied, "
         f"and {table.gain_text(sink)} on the sink with {_share(sink)} "
-        f"(n={table.range_text(ours['n'])}){_unreceived(frame, veth)}"
+        f"(n={table.range_text(ours['n'])})"
     )
-    copied = (veth["copied_share"], sink["copied_share"])
+    others = _unreceived(frame, veth)
+    for _, row in others.iterrows():
+        told += (
+            f"; on veth with a peer that drops before IP {table.gain_text(row)} with "
+            f"{_share(row)} (n={row['n']})"
+        )
+    uncopied = max([sink["copied_share"], *others["copied_share"]], key=_or_all)
+    copied = (veth["copied_share"], uncopied)
     if pd.isna(copied[0]) or pd.isna(copied[1]):
         yield f"Why is open, as the copied share is unknown: {told}."
     elif copied[0] >= table.COPIED_FROM and copied[1] < table.ZEROCOPY_BELOW:
@@ -402,18 +409,12 @@ def why(
         yield f"The copied shares do not explain the difference: {told}."
 
 
-def _unreceived(frame: pd.DataFrame, veth: pd.Series) -> str:
-    """Return what the same send gains over the same device without its receiver."""
+def _unreceived(frame: pd.DataFrame, veth: pd.Series) -> pd.DataFrame:
+    """Return the row of the same send over veth without a receiver, if any."""
     alike = frame["path"] == NO_RECEIVER
     for name in ("protocol", "family", "io_size_bytes", "batch", "given", "arm"):
         alike &= frame[name] == veth[name]
-    if not alike.any():
-        return ""
-    row = frame[alike].iloc[0]
-    return (
-        f"; on veth with a peer that drops before IP {table.gain_text(row)} with "
-        f"{_share(row)} (n={row['n']})"
-    )
+    return frame[alike]
 
 
 def _parts(veth: pd.Series, seen: Sequence[Mapping[str, Any]]) -> str:
@@ -446,6 +447,11 @@ def _parts(veth: pd.Series, seen: Sequence[Mapping[str, Any]]) -> str:
         f"--protocol {veth['protocol']} --family {veth['family']} "
         f"--sizes {veth['io_size_bytes']} --batch {veth['batch']}."
     )
+
+
+def _or_all(share: Any) -> float:
+    """Return a copied share to rank by; what is not known may be all."""
+    return math.inf if pd.isna(share) else float(share)
 
 
 def _share(row: pd.Series) -> str:

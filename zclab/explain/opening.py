@@ -282,7 +282,9 @@ def _kept(frame: pd.DataFrame, row: "dict[object, object]") -> bool:
 
 def _advice(run: Run, frame: pd.DataFrame) -> str:
     cpu = _cpu(run, frame)
-    parts = [*_avoid(frame, cpu), *_register(frame, cpu)]
+    avoided = list(_avoid(frame, cpu))
+    where = "elsewhere" if avoided else "where nothing is copied send"
+    parts = [*avoided, *_register(frame, cpu, where)]
     if not parts:
         return (
             "What to do this run cannot say: nothing in it is known to be copied and "
@@ -388,8 +390,17 @@ def _worst(rows: pd.DataFrame, slower: pd.DataFrame) -> str:
     return f"{len(slower)} of {len(rows)}, at worst {worst['arm']} {_at(worst)}"
 
 
-def _register(frame: pd.DataFrame, cpu: dict[int, tuple[bool, str]]) -> Iterator[str]:
-    """Yield where registered buffers win and lose uncopied, by protocol."""
+def _register(
+    frame: pd.DataFrame, cpu: dict[int, tuple[bool, str]], where: str
+) -> Iterator[str]:
+    """Yield at which sizes registered buffers win and lose uncopied, by protocol.
+
+    Args:
+        frame: what `table.summary` returned.
+        cpu: what `_cpu` returned.
+        where: how a sentence begins that recommends them.
+
+    """
     rows = frame[frame["copied_share"].notna() & frame["gain_percent"].notna()]
     rows = rows[rows["copied_share"] < table.ZEROCOPY_BELOW]
     fixed = rows[rows["arm"] == FIXED]
@@ -410,7 +421,7 @@ def _register(frame: pd.DataFrame, cpu: dict[int, tuple[bool, str]]) -> Iterator
             f"more CPU: {told}"
         )
         return
-    yield f"elsewhere from a registered buffer: {told}"
+    yield f"{where} from a registered buffer: {told}"
 
 
 def _no_win(
@@ -477,7 +488,7 @@ def _by_setup(rows: pd.DataFrame, cpu: dict[int, tuple[bool, str]]) -> str:
         parts.append(f"faster for more of the sender's CPU in {dearer}")
     if len(losses):
         parts.append(f"slower in {_worst(others, losses)}")
-    return f"{text}, elsewhere {', '.join(parts)}" if parts else text
+    return f"{text}, in other setups {', '.join(parts)}" if parts else text
 
 
 def _by_size(rows: pd.DataFrame, cpu: dict[int, tuple[bool, str]]) -> str:

@@ -265,7 +265,10 @@ def _unforeseen(run: Run, frame: pd.DataFrame) -> Iterator[list[str]]:
         *onset.sentences(run, onset.NAMED_AT_MOST),
     ]
     if texts:
-        yield ["Not as predicted (rules: docs/paths.md):", *bullets(texts)]
+        where = (
+            " (rules: docs/paths.md)" if lookup(run.host, "software", "remote") else ""
+        )
+        yield [f"Not as predicted{where}:", *bullets(texts)]
 
 
 def _in_thread(text: str) -> str:
@@ -707,7 +710,9 @@ def _note_once(rows: pd.DataFrame, told: set[str]) -> str:
     note = table.flag_note(rows)
     if not note:
         return ""
-    return note if _once(told, "MSG_EOR") else "Copied: of MSG_EOR requests, as above."
+    return (
+        note if _once(told, "MSG_EOR") else "Copied is of MSG_EOR requests, as above."
+    )
 
 
 def _names(name: str, rows: pd.DataFrame) -> str:
