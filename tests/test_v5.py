@@ -181,7 +181,7 @@ def test_verdicts_name_what_was_not_measured_and_how_to(
 def test_a_verdict_repeats_nothing_of_the_shape(
     run: store.Run, frame: pd.DataFrame
 ) -> None:
-    """Percent, copied share and n are told where no shape has them."""
+    """Percent and copied share are told where no shape has them."""
     found = claims.compared(frame, run)
     brief = v5.verdicts(found, "v5-dummy")
     whole = v5.verdicts(found, "v5-dummy", shaped=False)
@@ -190,10 +190,14 @@ def test_a_verdict_repeats_nothing_of_the_shape(
         "8000 B", "4000 B", "1200 B", "600 B"
     ]  # fmt: skip
     assert all("ns saved +" in text and "%" not in text for text in brief)
-    assert all("% then" in text and ", n=40." in text for text in whole)
+    assert all("% then" in text and "copied 0%" in text for text in whole)
+    assert all(text.endswith("; n=40.") for text in whole)
+    assert not any("n=" in text for text in brief)  # it is in the caption
+    uneven = found.assign(n=found["n"].where(found["io_size_bytes"] != 8000, 39))
+    assert v5.verdicts(uneven, "v5-dummy")[0].endswith(" then; n=39.")
     assert v5.verdicts(found, v5.SELFTEST)[0].startswith("ZC: reproduced; ns saved -")
     (tcp,) = v5.verdicts(found, v5.TCP)
-    assert tcp.startswith("zc at 1200, 4096 B: not comparable. ")
+    assert tcp.startswith("zc at 1200, 4096 B (n=40, n=40): not comparable. ")
     assert "; here " not in tcp
 
 

@@ -171,7 +171,7 @@ def verdicts(compared: pd.DataFrame, name: str, *, shaped: bool = True) -> list[
     Args:
         compared: what `claims.compared` returned.
         name: of a published table.
-        shaped: whether percents, copied shares and n stand in the table's shape, and
+        shaped: whether percents and copied shares stand in the table's shape, and
             need not be told again.
 
     """
@@ -179,12 +179,18 @@ def verdicts(compared: pd.DataFrame, name: str, *, shaped: bool = True) -> list[
     here = mine[mine["point"] != ""]
     apart = here["verdict"] == NOT_COMPARABLE
     judged = here[~apart]
-    told = [_verdict(row, _label(row, mine), shaped) for _, row in judged.iterrows()]
+    counted = not shaped or judged["n"].nunique() > 1  # one n is in the caption
+    told = [
+        _verdict(row, _label(row, mine), shaped=shaped)
+        + (f"; n={row['n']}." if counted else ".")
+        for _, row in judged.iterrows()
+    ]
     reasons = here["reason"]
     if shaped:  # what was copied has a column
         reasons = reasons.str.replace(r"; here [^;]*\.$", ".", regex=True)
     for reason, rows in here[apart].groupby(reasons, sort=False):
-        told.append(f"{_cells(rows)}: {NOT_COMPARABLE}. {reason}")
+        counts = ", ".join(f"n={n}" for n in rows["n"])
+        told.append(f"{_cells(rows)} ({counts}): {NOT_COMPARABLE}. {reason}")
     if (judged["verdict_ns"] != "").any():
         told += _assumed(name)
     return told
@@ -274,21 +280,21 @@ def commands(rows: pd.DataFrame, name: str) -> list[str]:
     return list(found)
 
 
-def _verdict(row: pd.Series, label: str, shaped: bool) -> str:
+def _verdict(row: pd.Series, label: str, *, shaped: bool) -> str:
     text = f"{label}: {row['verdict']}"
     if not shaped:
         then = table.signed(row["published_percent"], 1)
         text += f", {table.gain_text(row)} here, {then}% then"
     if row["verdict_ns"]:
         text += (
-            f"; ns saved {table.saved_text(row)} here, "
+            f"; ns saved {table.saved_text(row)}, "
             f"{table.signed(row['published_saved_ns'], 0)} then"
         )
         if row["verdict_ns"] != row["verdict"]:
             text += f": {row['verdict_ns']}"
     if not shaped:
-        text += f"; copied {table.share_text(row['copied_share'])}, n={row['n']}"
-    return f"{text}."
+        text += f"; copied {table.share_text(row['copied_share'])}"
+    return text
 
 
 def _gain(row: pd.Series) -> str:

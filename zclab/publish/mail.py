@@ -510,7 +510,8 @@ def _unregistered(frame: pd.DataFrame, name: str) -> Iterator[str]:
     mine = frame[frame["point"].isin(rows["point"]) & (frame["arm"] == arm)]
     mine = mine[~mine["point"].isin(_many_armed(frame))]
     told = [
-        f"{place} {', '.join(_narrow(row) for _, row in each.iterrows())}"
+        f"{place if mine['path'].nunique() > 1 else ''} "
+        f"{', '.join(_narrow(row) for _, row in each.iterrows())}".strip()
         for place, each in mine.groupby("path", sort=False)
     ]
     if told:
