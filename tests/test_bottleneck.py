@@ -435,7 +435,7 @@ def test_what_zerocopy_resends_to_this_host_is_told(
     run = received(tmp_path, path, resent={"send_zc": 3, "send_zc_fixed": 4})
 
     assert bottleneck.resent(run) == (
-        f"Resent over {path} at 4096 B: send_zc_fixed 4.0 segments per 1000 requests, "
+        f"Resent, segments per 1000 requests: {path} at 4096 B: send_zc_fixed 4.0, "
         f"send_zc 3.0, send 0.00 (n=20). {bottleneck.OVERTAKEN}"
     )
     assert bottleneck.resent(run).isascii()
@@ -465,7 +465,9 @@ def test_other_resends_have_no_known_cause(
     """Losses that plain sends have too, or that a wire has, are told without one."""
     text = bottleneck.resent(received(tmp_path, path, resent=resent))
 
-    assert text.startswith(f"Resent over {path} at 4096 B: send")
+    assert text.startswith(
+        f"Resent, segments per 1000 requests: {path} at 4096 B: send"
+    )
     assert text.endswith("(n=20).")
 
 

@@ -1,6 +1,5 @@
 """Runs beside each other: whether they agree, how far apart they are, what differs."""
 
-
 import numpy as np
 import pytest
 from typer.testing import CliRunner

@@ -393,14 +393,19 @@ def _legend(
 def _shares(frame: pd.DataFrame) -> pd.DataFrame:
     """Return copied share in percent per path and zerocopy arm, over notifications."""
     zc = frame[frame["notifications"] > 0].copy()
+    # Over TCP the share is of the witnesses, not of the timed requests.
+    zc["notifications"] = zc["witnesses"].where(
+        zc["witnesses"] > 0, zc["notifications"]
+    )
     zc["copied"] = zc["copied_share"] * zc["notifications"]
     rows = []
     for (path, arm), group in zc.groupby(["path", "arm"], sort=False):
         share: object = pd.NA
         if group["copied"].notna().all():
             share = group["copied"].sum() / group["notifications"].sum()
-        rows.append({"path": path, "arm": arm, "share": share})
-    shares = pd.DataFrame(rows, columns=["path", "arm", "share"])
+        total = int(group["notifications"].sum())
+        rows.append({"path": path, "arm": arm, "share": share, "notifications": total})
+    shares = pd.DataFrame(rows, columns=["path", "arm", "share", "notifications"])
     return shares.assign(percent=pd.to_numeric(shares["share"]).astype("Float64") * 100)
 
 
@@ -448,7 +453,7 @@ def copied(run: Run) -> Figure:
     _share_bars(axes, shares, order)
     axes.set_title("Was it zerocopy? 0 % is, 100 % is not")
     _legend(figure, shares, floor=False)
-    total = int(frame["notifications"].sum())
+    total = int(shares["notifications"].sum())
     unknown = " ?: the kernel did not say." if shares["share"].isna().any() else ""
     return _done(figure, f"Over {total:,} notifications.{unknown} Run {run.id}.")
 
