@@ -87,6 +87,23 @@ def test_advice_is_what_the_command_prints():
     assert [line for line in lines if line not in printed] == []
 
 
+def test_runs_beside_each_other_are_what_the_command_prints():
+    """What is shown of another host stands word for word in the command's output."""
+    text = section("## On another host")
+    (command,) = re.findall(r"^ {4}(zclab compare .+)$", text, re.M)
+    (shown,) = re.findall(r"```\n(.*?)```", text, re.DOTALL)
+    (again,) = re.findall(r"`(zclab compare [^`<>]+ [^`<>]+)`:", text)
+
+    done = CliRunner().invoke(app, shlex.split(command)[1:])
+
+    assert done.exit_code == 0
+    assert len(shown.splitlines()) > 20
+    assert shown.strip() in done.stdout
+    assert "Nothing that bears on a request differs" in " ".join(
+        CliRunner().invoke(app, shlex.split(again)[1:]).stdout.split()
+    )
+
+
 def test_the_congestion_control_is_the_run_s():
     """What the README says of pacing is of the controls that the run had."""
     host = store.load(store.find(REPORT)).host
