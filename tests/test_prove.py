@@ -211,6 +211,34 @@ def test_the_page_names_what_fails_and_what_is_not_done():
     assert "Not everything" not in page.markdown({"power": replace(made, findings=())})
 
 
+def test_the_page_keeps_what_is_not_done_again(tmp_path, monkeypatch):
+    """A fresh clone has the page and no proof: one part done leaves the others be."""
+    monkeypatch.setenv("ZCLAB_HOME", str(tmp_path))
+    failing = Finding(claim="c", figure="9 %", n="3", wanted="less", holds=False)
+    before = {
+        name: Proof(
+            part=name,
+            command=f"zclab prove {name}",
+            findings=(failing,) if name == "kills" else (),
+            kernel="6.1",
+            seconds=1,
+        )
+        for name in parts.PARTS
+        if name != "scale"
+    }
+    page.place().parent.mkdir()
+    page.place().write_text(page.markdown(before))
+    again = replace(before["power"], kernel="6.2", findings=(failing,))
+    proof.write(again)
+
+    text = page.write().read_text()
+
+    assert text == page.markdown({**before, "power": again})
+    assert "Not everything holds: see power, kills" in text
+    assert text.count("## ") == len(parts.PARTS) - 1
+    assert text.rstrip().endswith("Not done: scale.")
+
+
 def test_planted_beside_found(tmp_path):
     """A synthetic run is shown beside its truth; a real one has none to show."""
     small = planted.plan(replace(CALM, gains={"send_zc": 5.0}), 5.0, 1)

@@ -1,14 +1,21 @@
-"""The page: the newest proof of each part in Markdown, `docs/rigor.md`."""
+"""The page: the newest proof of each part in Markdown, `docs/rigor.md`.
 
-from collections.abc import Iterable, Iterator, Mapping
+Proofs are kept under `build/`, which a fresh clone has not. What the page says of a
+part that was not done again there stays: each part tells when, where and by which code
+it was taken.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from zclab import store
 from zclab.prove import proof as proofs
 from zclab.prove.parts import PARTS
-from zclab.prove.proof import MODEL, Finding, Proof
+from zclab.prove.proof import FAILS, MODEL, Finding, Proof
 
 NAME = "rigor.md"
+NOT_DONE = "Not done: "
 
 
 def place() -> Path:
@@ -17,33 +24,60 @@ def place() -> Path:
 
 
 def write() -> Path:
-    """Write the page from the newest proof of each part; return the file."""
+    """Write the page from the newest proof of each part; return the file.
+
+    Of a part without one it keeps what it said before.
+    """
     path = place()
     path.parent.mkdir(parents=True, exist_ok=True)
+    before = sections(path.read_text(encoding="utf-8")) if path.is_file() else {}
     kept = {name: proofs.read(name) for name in PARTS}
     found = {name: proof for name, proof in kept.items() if proof}
-    path.write_text(markdown(found), encoding="utf-8")
+    path.write_text(markdown(found, before), encoding="utf-8")
     return path
 
 
-def markdown(found: Mapping[str, Proof]) -> str:
-    """Return the page of some proofs; a part without one is named as not done."""
-    missing = [name for name in PARTS if name not in found]
+def sections(text: str) -> dict[str, str]:
+    """Return what a page says of each part, by the part's name."""
+    _, *found = re.split(r"^## (\w+)\n", text, flags=re.MULTILINE)
+    named = zip(found[::2], found[1::2], strict=True)
+    return {
+        name.lower(): f"## {name}\n{told.split(NOT_DONE)[0].rstrip()}"
+        for name, told in named
+        if name.lower() in PARTS
+    }
+
+
+def markdown(
+    found: Mapping[str, Proof], before: Mapping[str, str] | None = None
+) -> str:
+    """Return the page of some proofs; a part that nothing is known of is named.
+
+    Args:
+        found: the proofs, by part.
+        before: of other parts, what `sections` returned of an earlier page.
+
+    """
+    told = {
+        **(before or {}),
+        **{name: "\n\n".join(_part(proof)) for name, proof in found.items()},
+    }
+    missing = [name for name in PARTS if name not in told]
     texts = [
         "# Rigor",
         "What zclab claims of its own statistics and data, put to the test, with the "
         "command that does it again. Made by `zclab prove`; do not edit it. Intervals "
         "of shares are exact (Clopper and Pearson), 95 %.",
-        *_failing(found.values()),
-        *(text for name in PARTS if name in found for text in _part(found[name])),
+        *_failing(told),
+        *(told[name] for name in PARTS if name in told),
     ]
     if missing:
-        texts.append(f"Not done: {', '.join(missing)}.")
+        texts.append(f"{NOT_DONE}{', '.join(missing)}.")
     return "\n\n".join(texts) + "\n"
 
 
-def _failing(found: Iterable[Proof]) -> Iterator[str]:
-    names = [proof.part for proof in found if not proof.holds]
+def _failing(told: Mapping[str, str]) -> Iterator[str]:
+    names = [name for name in PARTS if f"| {FAILS} |" in told.get(name, "")]
     if names:
         yield f"**Not everything holds: see {', '.join(names)}.**"
 

@@ -14,6 +14,7 @@ from zclab.errors import DataError
 
 FORMAT = 1
 MODEL = "synthetic"  # what a simulation names instead of a kernel
+FAILS = "FAILS"  # of a finding that does not hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class Finding:
     @property
     def verdict(self) -> str:
         """Whether it holds, in a word."""
-        return {True: "holds", False: "FAILS", None: ""}[self.holds]
+        return {True: "holds", False: FAILS, None: ""}[self.holds]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
