@@ -222,7 +222,7 @@ def test_the_same_device_without_a_receiver_is_told(tmp_path: Folder) -> None:
 
     assert re.search(
         r"; on veth with a peer that drops before IP \+\d[\d.]+% \[.*?\] with 0% "
-        r"\(n=40\)\. That is the cause",
+        r"\([+-]\d+ ns; n=40\)\. That is the cause",
         told,
     )
 

@@ -331,10 +331,11 @@ def test_head_step(tmp_path):
     assert re.match(
         r"From 7800 to 8000 B plain send costs \d+ ns \[\d+, \d+\] more ", text
     )
-    assert "(n=40): beyond about 7813 B the linear head" in text
+    assert "(n=40), which 200 B of copy cannot: beyond about 7813 B the linear" in text
     assert "; send_zc_fixed, whose head stays small, " in text
-    assert re.search(r"So of what is saved at 8000 B (39|40)\d ns \[", text)
-    assert text.endswith("v5's 8000 B row lies beyond it too.")
+    assert re.search(r"What send_zc_fixed saves grows there by (39|40)\d ns \[", text)
+    before, after = (round(row[f"saved_{which}"]) for which in ("before", "after"))
+    assert text.endswith(f"{before:+d} to {after:+d}.")
     assert text.isascii()
 
 

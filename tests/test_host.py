@@ -125,7 +125,7 @@ def test_other_architectures_have_no_family(tmp_path, text):
     [
         ("https://github.com/owner/zclab", "https://github.com/owner/zclab"),
         ("https://me:secret@github.com/o/z.git", "https://github.com/o/z.git"),
-        ("https://git.example.org:8443/z?token=a#b", "https://git.example.org:8443/z"),
+        ("https://gitlab.com:8443/z?token=a#b", "https://gitlab.com:8443/z"),
         ("git://git.kernel.org/pub/scm/z.git", "git://git.kernel.org/pub/scm/z.git"),
         ("ssh://git@codeberg.org/o/z.git", "ssh://git@codeberg.org/o/z.git"),
         ("ssh://me@codeberg.org:22/o/z.git", "ssh://codeberg.org:22/o/z.git"),
@@ -153,6 +153,8 @@ def test_a_public_remote_is_told_without_its_user(url, told):
         "https://localhost/z",
         "https://build7/z",
         "https://git.corp/z",
+        "https://gitlab.internal.example.com/secret/z",
+        "git@github.com.example.org:o/z",
         "https://198.51.100.7/z",
         "https://[2001:db8::1]/z",
         "https://github.com:port/z",

@@ -11,9 +11,9 @@ import samples
 
 from zclab import store
 from zclab.errors import InputError
-from zclab.explain import claims, table
+from zclab.explain import claims, facts, table
 from zclab.options import parse
-from zclab.params import Mode, Path, Point, Protocol, Stop
+from zclab.params import Mode, Path, Point, Protocol, Stop, grid
 from zclab.publish import mail
 
 REPORT = "20261122T120000Z-host-0000-synthetic"
@@ -74,7 +74,7 @@ def test_the_summary_is_copies_and_gains_by_size(text: str) -> None:
 
     assert re.fullmatch(
         r"sink, UDP: 0% copied; send_zc_fixed \+\d+% at 600 B, \+\d+% at 65507 B; "
-        r"\+39% at 1 other point",
+        r"\+39% at 65435 B, IPv6, batch 64",
         sink,
     )
     assert veth == "veth, UDP: 100% copied; send_zc_fixed -25% at 65435 B"
@@ -159,16 +159,17 @@ def test_unregistered_buffers_are_told_beneath(text: str) -> None:
     assert "on veth" not in rest
 
 
-def test_the_mail_opens_with_four_sentences(text: str) -> None:
-    """After the lines of the places: host, February, v5's rows, what to do."""
+def test_the_mail_opens_with_five_sentences(text: str) -> None:
+    """After the lines of the places: why, host, February, v5's rows, what to do."""
     said = text.split("\n\n")[2].split("\n")
     starts = [line for line in said if line.startswith("- ")]
 
-    assert len(starts) == 4
-    assert starts[0].startswith("- Linux 6.18.0-synthetic")
-    assert starts[1].startswith("- The February 2025 selftest's sends")
-    assert starts[2].startswith("- v5's dummy rows")
-    assert starts[3].startswith("- What to do: ")
+    assert len(starts) == 5
+    assert starts[0].startswith("- Why: 65435 B send_zc_fixed over UDP/IPv6, batch 64")
+    assert starts[1].startswith("- Linux 6.18.0-synthetic")
+    assert starts[2].startswith("- The February 2025 selftest's sends")
+    assert starts[3].startswith("- v5's dummy rows")
+    assert starts[4].startswith("- What to do: ")
 
 
 def test_every_table_says_what_it_is(text: str) -> None:
@@ -293,7 +294,7 @@ def test_what_is_not_shown_is_said(text: str) -> None:
     """The NIC with the command that would, the older tables, and a sink's limits."""
     missing = " ".join(" ".join(paragraph(text, mail.NOT_SHOWN)).split())
 
-    card = "(v5, 600 B: 130 ns for that on its NIC, 36 on dummy)"
+    card = "(v5's notification at 600 B: 130 ns on its NIC, 36 on dummy)"
     for words in ("v5, NIC, and its", "--path nic --dev DEV", "RFC v2", card):
         assert words in missing
     assert "neither percent nor ns saved carry over" in missing
@@ -671,6 +672,55 @@ def test_facts_that_do_not_fit_a_line_have_a_second(tmp_path: Folder) -> None:
     assert "Safe RET (no microcode)" in " ".join(system[3:5])
     assert any(line.endswith("cpu tx 1 rx 0") for line in system if " veth " in line)
     assert mail.lint(text) == []
+
+
+def test_every_mitigation_is_told(tmp_path: Folder) -> None:
+    """However many there are: what does not fit two lines has a third."""
+    host = {**samples.HOST, "cpu": {**samples.HOST["cpu"]}}
+    host["cpu"]["mitigations"] = {
+        "spectre_v2": "Mitigation: Retpolines; IBPB: conditional; IBRS_FW; "
+        "STIBP: conditional; RSB filling",
+        "meltdown": "Mitigation: PTI",
+        "mds": "Mitigation: Clear CPU buffers; SMT vulnerable",
+        "spec_rstack_overflow": "Vulnerable: Safe RET, no microcode",
+    }
+    run = samples.make(tmp_path, planned=6, host=host)
+    system = " ".join(
+        " ".join(paragraph(mail.render(run, REPORT), mail.SYSTEM)).split()
+    )
+
+    words = facts.mitigations_text(run).split(", ")
+    assert len(words) > 5
+    assert [word for word in words if word not in system] == []
+
+
+def test_a_point_of_plain_sends_alone_is_no_trouble(tmp_path: Folder) -> None:
+    """Beside points in a table, one without any zerocopy arm is left out."""
+    points = (
+        *samples.points(tcp=False),
+        *grid(
+            path=Path.VETH,
+            protocol=Protocol.UDP,
+            family=4,
+            sizes=(1200,),
+            modes=("send",),
+            batch=1,
+        ),
+        *grid(
+            path=Path.VETH,
+            protocol=Protocol.UDP,
+            family=4,
+            sizes=(8000,),
+            modes=("send", "send_zc"),
+            batch=1,
+        ),
+    )
+    run = samples.make(tmp_path, plan_points=points, planned=8)
+
+    text = mail.render(run, REPORT)
+
+    assert "- 8000 B on veth, UDP/IPv4, batch 1: send_zc " in text
+    assert "1200 B on veth" not in text
 
 
 @pytest.mark.parametrize(

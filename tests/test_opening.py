@@ -13,7 +13,7 @@ from zclab.params import Path, Protocol, Stop, grid
 
 WITNESS = (
     "over TCP those of MSG_EOR requests sent beside the timed slices",
-    "if it is copied, over TCP with MSG_EOR (since 6.10 requests that share an skb",
+    "if it is copied, over TCP with MSG_EOR (since 6.10 the flag is also set on",
 )
 
 
@@ -49,7 +49,9 @@ def test_wins_and_losses(tmp_path):
     """A size that wins stands beside the largest that loses."""
     said = advice(tmp_path, {1200: -20.0, 4000: -10.0, 8000: 25.0})
 
-    assert "from a registered buffer: over UDP at 8000 B (not at 4000 B). " in said
+    assert (
+        "from a registered buffer: over UDP at 8000 B (not at 4000 B); no card" in said
+    )
     assert "1200 B" not in said
 
 
@@ -59,7 +61,7 @@ def test_wins_alone(tmp_path):
 
     assert said.startswith(
         "What to do: where nothing is copied send from a registered buffer: over UDP "
-        "from 4000 B on. "
+        "from 4000 B on; no card was measured. "
     )
     assert "not at" not in said
 
@@ -68,7 +70,7 @@ def test_a_size_that_does_not_win_ends_the_range(tmp_path):
     """From a size on is said only where every larger one that was measured wins."""
     said = advice(tmp_path, {600: 20.0, 1200: -20.0, 4000: 20.0, 8000: 0.0})
 
-    assert "over UDP at 600 B (not at 1200 B). " in said
+    assert "over UDP at 600 B (not at 1200 B); no card" in said
     assert " on. " not in said
 
 
@@ -141,7 +143,7 @@ def test_losses_of_a_protocol_that_never_wins(tmp_path):
     gains = {(Protocol.UDP, 8): {8000: 25.0}, (Protocol.TCP, 1): {4096: -20.0}}
     said = said_of(setups(tmp_path, gains))[-1]
 
-    assert "over UDP at 8000 B, over TCP not at 4096 B. " in said
+    assert "over UDP at 8000 B, over TCP not at 4096 B; no card" in said
 
 
 def test_sizes_of_two_setups_are_not_one_range(tmp_path):
@@ -302,15 +304,15 @@ def test_what_n_is_worth_and_what_was_reached(quick):
         return {name: {"reason": why} for name, why in zip(names, reasons, strict=True)}
 
     worth = table.range_text(summary["n_effective"].dropna())
-    assert f"n=40 blocks each (worth {worth})" in where()
+    assert f"n=40 blocks each, worth {worth} independent ones" in where()
     alike = summary.assign(n_effective=summary["n"].astype("Int64"))
     assert "worth" not in where(alike)
     assert "asked for" not in where()  # nothing was recorded
     assert "asked for" not in where(stopped=stopped(["precision"] * len(names)))
     few = where(stopped=stopped(reasons))
-    assert f", {len(names) - 1} of {len(names)} to the +-0.5 points asked for" in few
+    assert f", time ended 1 of {len(names)} before +-0.5 points" in few
     none = where(stopped=stopped(["budget"] * len(names)))
-    assert f", none of {len(names)} to the +-0.5 points asked for" in none
+    assert f", time ended {len(names)} of {len(names)} before +-0.5 points" in none
 
 
 def test_v5s_largest_number_is_named_with_its_counterpart(quick, tmp_path):

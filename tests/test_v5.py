@@ -154,7 +154,10 @@ def test_what_the_ns_take_for_granted_is_said(
     found = claims.compared(frame, run)
     last = v5.verdicts(found, "feb2025-selftest")[-1]
 
-    assert last == "ns then: if its MB are MiB and it counted 1.2 s as 1 s."
+    assert last == (
+        "ns then: if its MB are MiB and it counted 1.2 s as 1 s, so that its rates are "
+        "too high."
+    )
     tcp = v5.verdicts(found, "v5-tcp-localhost")
     assert not any("ns then" in text for text in tcp)  # it is not comparable
     assert not any("ns then" in text for text in v5.verdicts(found, "v5-dummy"))

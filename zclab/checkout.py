@@ -1,6 +1,5 @@
 """What code this is: version, commit, and whether the checkout was changed since."""
 
-import ipaddress
 import re
 import subprocess
 from pathlib import Path
@@ -22,9 +21,17 @@ def code() -> dict[str, Any]:
     }
 
 
-# Names of hosts that only their own network knows (RFC 6761, RFC 6762, RFC 8375), or
-# that routers and companies are used to give.
-_INSIDE = ("local", "localhost", "test", "invalid", "arpa", "internal", "lan", "corp")
+# Whoever clones from one of these has published it. Any other name may be one that only
+# a company's own network knows.
+_FORGES = (
+    "bitbucket.org",
+    "codeberg.org",
+    "git.kernel.org",
+    "git.sr.ht",
+    "github.com",
+    "gitlab.com",
+    "salsa.debian.org",
+)
 
 
 def remote() -> str | None:
@@ -39,8 +46,8 @@ def remote() -> str | None:
 def public_url(url: str) -> str | None:
     """Return a URL without user, password, query and fragment; None if not public.
 
-    Public are https, git and ssh, to a host of a public name. The user `git` of ssh is
-    kept: it is nobody, and without it nothing can be cloned.
+    Public are https, git and ssh, to one of the well-known forges. The user `git` of
+    ssh is kept: it is nobody, and without it nothing can be cloned.
 
     Args:
         url: a URL, or `user@host:path` as git takes it.
@@ -63,13 +70,8 @@ def public_url(url: str) -> str | None:
 
 
 def _is_public(host: str) -> bool:
-    """Return whether a host has a name that a stranger may know, and no address."""
-    try:
-        ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        _, dot, last = host.lower().rstrip(".").rpartition(".")
-        return bool(dot) and last not in _INSIDE and not last.isdecimal()
-    return False
+    """Return whether a host is one of the forges that everybody knows."""
+    return host.lower().rstrip(".") in _FORGES
 
 
 def _git(*arguments: str) -> str:

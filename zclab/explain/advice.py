@@ -385,10 +385,13 @@ def _undecided(
     """Yield which modes of one size are decided, and what is known of the others.
 
     Args:
-        rows: of that size, at least one of them undecided.
+        rows: of that size, at least one of them undecided; or none.
         words: what `_better` says of each mode.
 
     """
+    if not rows:
+        yield "no request of a zerocopy mode completed"
+        return
     unsure = [row for row in rows if not _refused(rows, row["arm"])]
     for arm, (*_, never) in words.items():
         if _refused(rows, arm):

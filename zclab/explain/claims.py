@@ -470,9 +470,9 @@ def sizes(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
 
     Columns: name, says, said (bytes, as text), path (the place), protocol, family,
     batch, given, arm, basis, pays_from (ours in words, with the interval), copied_share
-    (the largest of its sizes), verdict, reason, source, unstated (by claims of any
-    protocol). One row per plain series of the run that a claim fits, one without where
-    none does; see `verdict_on_size`.
+    (the largest of its sizes), verdict, reason, source, stated, unstated (by
+    claims of any protocol). One row per plain series of the run that a claim fits, one
+    without where none does; see `verdict_on_size`.
     """
     found = cost.series(run)
     by_point = table.pairs(run)
@@ -518,10 +518,12 @@ class _Crossed:
         if copied.empty:
             return ""
         told = f"{table.shares_text(copied)} of notifications say copied"
+        whole = copied.min() >= table.COPIED_FROM
+        so = "so no copy is saved" if whole else "so not all of it was zerocopy"
         if len(copied) == len(shares):
-            return f"{told}, so no copy is saved at any size."
+            return f"{told}, {so} at any size."
         sizes = ", ".join(map(str, sorted(copied.index)))
-        return f"At {sizes} B {told}, so no copy is saved there."
+        return f"At {sizes} B {told}, {so} there."
 
     @property
     def effects(self) -> dict[int, int]:
@@ -591,6 +593,7 @@ def _size_row(claim: Mapping[Any, Any], found: _Crossed | None) -> dict[str, Any
     return {
         "name": claim["name"],
         "says": claim["says"],
+        "stated": claim["stated"],
         "unstated": claim["unstated"] if claim["protocol"] == "any" else "",
         "said": f"{high} B" if low == high else f"{low} to {high} B",
         **{

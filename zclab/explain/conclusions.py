@@ -382,16 +382,17 @@ def why(
     arm, ours = next(iter(both.items()))
     veth, sink = ours.loc["veth"], ours.loc["sink"]
     told = (
-        f"the same {veth['io_size_bytes']} B {arm} over UDP/IPv{veth['family']} is "
-        f"{table.gain_text(veth)} on veth with {_share(veth)} of notifications copied, "
-        f"and {table.gain_text(sink)} on the sink with {_share(sink)} "
-        f"(n={table.range_text(ours['n'])})"
+        f"{veth['io_size_bytes']} B {arm} over UDP/IPv{veth['family']}, batch "
+        f"{veth['batch']}, is {table.gain_text(veth)} against send on veth with "
+        f"{_share(veth)} of notifications copied ({table.signed(veth['saved_ns'], 0)} "
+        f"ns saved), and {table.gain_text(sink)} on the sink with {_share(sink)} "
+        f"({table.signed(sink['saved_ns'], 0)} ns; n={table.range_text(ours['n'])})"
     )
     others = _unreceived(frame, veth)
     for _, row in others.iterrows():
         told += (
             f"; on veth with a peer that drops before IP {table.gain_text(row)} with "
-            f"{_share(row)} (n={row['n']})"
+            f"{_share(row)} ({table.signed(row['saved_ns'], 0)} ns; n={row['n']})"
         )
     uncopied = max([sink["copied_share"], *others["copied_share"]], key=_or_all)
     copied = (veth["copied_share"], uncopied)

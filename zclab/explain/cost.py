@@ -562,7 +562,8 @@ def head_steps(run: Run, summary: pd.DataFrame | None = None) -> pd.DataFrame:
     `Series.label`, smaller, larger (sizes in bytes), limit; step_ns, step_low,
     step_high (plain send, the larger size less the smaller); fixed_ns, fixed_low,
     fixed_high (send_zc_fixed, likewise); saved_ns, saved_low, saved_high (what it saves
-    more over plain send; NaN like the three before where it was not measured), n.
+    more over plain send; NaN like the three before where it was not measured);
+    saved_before and saved_after (what it saves at either size), n.
 
     Args:
         run: any run.
@@ -617,6 +618,7 @@ def _head_step(
         "saved": step("send_zc_fixed", "saved_ns", "saved"),
     }
     counted = [int(seen.loc[(p.name, BASELINE), "n"]) for p in (smaller, larger)]
+    saved = seen["saved_ns"].get
     return {
         **_label(smaller),
         "smaller": smaller.io_size_bytes,
@@ -627,6 +629,8 @@ def _head_step(
             for name, values in found.items()
             for end, value in zip(("ns", "low", "high"), values, strict=True)
         },
+        "saved_before": saved((smaller.name, "send_zc_fixed"), math.nan),
+        "saved_after": saved((larger.name, "send_zc_fixed"), math.nan),
         "n": min(counted),
     }
 
@@ -645,23 +649,19 @@ def head_step(run: Run, summary: pd.DataFrame | None = None) -> str:
     cache = f"{2 * page // KIB} KiB"
     told = (
         f"From {smaller} to {larger} B plain send costs {_step_text(row, 'step')} more "
-        f"(n={row['n']}): beyond about {row['limit']} B the linear head of its packet "
-        f"passes kmalloc's largest cache, {cache}"
+        f"(n={row['n']}), which {larger - smaller} B of copy cannot: beyond about "
+        f"{row['limit']} B the linear head of its packet passes kmalloc's largest "
+        f"cache, {cache}"
     )
     if math.isnan(row["fixed_ns"]):
         return f"{told}."
     told = f"{told}; send_zc_fixed, whose head stays small, {_step_text(row, 'fixed')}."
     if not row["saved_low"] > 0:
         return told
-    theirs = page == PAGE_BYTES and row["limit"] < THEIRS_BYTES
     return (
-        f"{told} So of what is saved at {larger} B {_step_text(row, 'saved')} are "
-        f"that allocation, with the copy of {larger - smaller} B but not of the rest"
-        + (f"; v5's {THEIRS_BYTES} B row lies beyond it too." if theirs else ".")
+        f"{told} What send_zc_fixed saves grows there by {_step_text(row, 'saved')}, "
+        f"{row['saved_before']:+.0f} to {row['saved_after']:+.0f}."
     )
-
-
-THEIRS_BYTES = 8000  # of the largest published gain into a device that drops
 
 
 def _step_text(row: Any, name: str) -> str:

@@ -20,7 +20,7 @@ from zclab.explain import (
     table,
     v5,
 )
-from zclab.params import BASELINE, CONTROL, Mode
+from zclab.params import BASELINE, CONTROL, Mode, Path
 from zclab.store import Run
 
 FIXED, PINNED = str(Mode.SEND_ZC_FIXED), str(Mode.SEND_ZC)
@@ -86,7 +86,7 @@ def _worth(frame: pd.DataFrame) -> str:
     known = frame[frame["n_effective"].notna()]
     if known.empty or (known["n_effective"] >= known["n"]).all():
         return ""
-    return f" (worth {table.range_text(known['n_effective'])})"
+    return f", worth {table.range_text(known['n_effective'])} independent ones"
 
 
 def _reached(run: Run) -> str:
@@ -104,7 +104,7 @@ def _reached(run: Run) -> str:
     if count == len(told):
         return ""
     asked = " or ".join(f"{each:g}" for each in sorted({each for each, _ in told}))
-    return f", {count or 'none'} of {len(told)} to the +-{asked} points asked for"
+    return f", time ended {len(told) - count} of {len(told)} before +-{asked} points"
 
 
 def _defined(zc: pd.DataFrame) -> Iterator[str]:
@@ -300,8 +300,8 @@ def _ask(frame: pd.DataFrame) -> str:
     if not (frame["protocol"] == "tcp").any():
         return text
     return (
-        f"{text}, over TCP with MSG_EOR (since 6.10 requests that share an skb say so, "
-        "too)"
+        f"{text}, over TCP with MSG_EOR (since 6.10 the flag is also set on requests "
+        "that share an skb)"
     )
 
 
@@ -421,7 +421,9 @@ def _register(
             f"more CPU: {told}"
         )
         return
-    yield f"{where} from a registered buffer: {told}"
+    card = (fixed["path"] == str(Path.NIC)).any()
+    beyond = "" if card else "; no card was measured"
+    yield f"{where} from a registered buffer: {told}{beyond}"
 
 
 def _no_win(

@@ -18,9 +18,9 @@ import pandas as pd
 
 from zclab import context as contexts
 from zclab import stats, store
-from zclab.errors import InputError
+from zclab.errors import DataError, InputError
 from zclab.explain import claims, table
-from zclab.params import BASELINE, CONTROL
+from zclab.params import BASELINE, CONTROL, Plan
 from zclab.store import Run
 from zclab.store.journal import read_plan
 
@@ -336,7 +336,9 @@ def _alike() -> list[Path]:
     plans = {
         folder: plan
         for folder in store.listing()
-        if store.is_sealed(folder) and (plan := read_plan(folder)).synthetic is None
+        if store.is_sealed(folder)
+        and (plan := _plan_of(folder))
+        and plan.synthetic is None
     }
     if not plans:
         raise InputError(
@@ -348,4 +350,12 @@ def _alike() -> list[Path]:
         folder
         for folder, plan in plans.items()
         if wanted & {point.name for point in plan.points}
-    ]
+    ][-MOST:]
+
+
+def _plan_of(folder: Path) -> Plan | None:
+    """Return the plan of a run; None of one that this version does not read."""
+    try:
+        return read_plan(folder)
+    except DataError:
+        return None

@@ -243,7 +243,7 @@ def _assumed(name: str) -> Iterator[str]:
     if "MB/s" in units:
         parts.append("its MB are MiB")
     if over != 1:
-        parts.append(f"it counted {over:g} s as 1 s")
+        parts.append(f"it counted {over:g} s as 1 s, so that its rates are too high")
     if parts:
         yield f"ns then: if {' and '.join(parts)}."
 
@@ -277,7 +277,7 @@ def commands(rows: pd.DataFrame, name: str) -> list[str]:
         if column in arms:
             sizes = list(dict.fromkeys(mine["io_size_bytes"]))
             found[published.command(name, sizes, str(column))] = True
-    return list(found)
+    return list(filter(None, found))  # of what no single run measures there is none
 
 
 def _verdict(row: pd.Series, label: str, *, shaped: bool) -> str:

@@ -79,13 +79,17 @@ def render(run: Run, report_id: str) -> str:
         HEADERS,
         *_partial(run),
         [line for text in summary(frame) for line in wrap(text, "", "  ")],
-        bullets(opening.brief(run, frame, compared)),
+        bullets(
+            [
+                *(_in_thread(text) for text in conclusions.why(frame)),
+                *opening.brief(run, frame, compared),
+            ]
+        ),
         _words(run, frame, compared),
         *_claims(run, frame, compared, shown),
         bullets(
             [
                 *_sizes(run, frame),
-                *(_in_thread(text) for text in conclusions.why(frame)),
                 *conclusions.equivalents(frame),
                 *_not_all_hold(frame),
             ]
@@ -155,12 +159,20 @@ def _in_short(rows: pd.DataFrame) -> str:
         f"{first['path']}, {str(first['protocol']).upper()}: {copied}; "
         f"{arm} {', '.join(_at_size(row) for _, row in _telling(most).iterrows())}"
     )
-    rest = others[others["gain_percent"].notna()]["gain_percent"]
+    others = others[others["gain_percent"].notna()]
+    rest = others["gain_percent"]
     if rest.empty:
         return text
+    if len(rest) == 1:
+        return f"{text}; {_at_size(others.iloc[0])}, {_setup(others.iloc[0])}"
     ends = dict.fromkeys(table.signed(end, 0) for end in (rest.min(), rest.max()))
-    points = f"{len(rest)} other point{'s' * (len(rest) > 1)}"
-    return f"{text}; {'% to '.join(ends)}% at {points}"
+    return f"{text}; {'% to '.join(ends)}% at {len(rest)} other points"
+
+
+def _setup(row: pd.Series) -> str:
+    """Return what tells a point of a place and protocol from those of other sizes."""
+    given = f", {row['given']}" if row["given"] else ""
+    return f"IPv{row['family']}, batch {row['batch']}{given}"
 
 
 _BEST_FIRST = (str(Mode.SEND_ZC_FIXED), str(Mode.SEND_ZC))
@@ -314,12 +326,18 @@ def _system(run: Run) -> list[str]:
 
 
 def _lines(name: str, facts: Iterable[str]) -> list[str]:
-    """Return the facts on one line, and on a second one those that did not fit it."""
-    known = list(filter(None, facts))
-    first = _line(name, known)
-    told = first[_LABEL:].split(", ")
-    rest = [fact for fact in known if not set(fact.split(", ")) <= set(told)]
-    return [line for line in (first, _line("", rest)) if line]
+    """Return the facts on one line, and on a second and third those that do not fit."""
+    rest = list(filter(None, facts))
+    lines: list[str] = []
+    while rest and len(lines) < _LINES_OF_ONE:
+        line = _line("" if lines else name, rest)
+        told = set(line[_LABEL:].split(", "))
+        left = [fact for fact in rest if not set(fact.split(", ")) <= told]
+        if not line or left == rest:
+            break  # a fact that is longer than a line
+        lines.append(line)
+        rest = left
+    return lines
 
 
 def _parameters(run: Run) -> list[str]:
@@ -345,6 +363,7 @@ def _guest(run: Run) -> str:
 
 
 _KERNEL = (("kernel", "release"), ("machine",))
+_LINES_OF_ONE = 3
 _LABEL = 10  # columns of the names in the system block, and the space behind them
 
 
@@ -382,13 +401,13 @@ def _cpu(run: Run) -> list[str]:
         f"{online} online" if online else "",
         _prefixed(run, "governor", "cpu", "governor"),
         _prefixed(run, "clock", "clocksource"),
-        _mitigations(run),
+        *_mitigations(run),
     ]
 
 
-def _mitigations(run: Run) -> str:
+def _mitigations(run: Run) -> list[str]:
     text = mitigations_text(run)
-    return "no mitigations" if text == "none" else text
+    return ["no mitigations"] if text == "none" else text.split(", ")
 
 
 # "AMD EPYC" is many CPUs; these say which.
@@ -491,13 +510,16 @@ def _claims(
     older = compared[~compared["table"].isin(v5.NAMES) & (compared["point"] != "")]
     for name in dict.fromkeys(older["table"]):
         said = v5.verdicts(older, str(name), shaped=False)
+        said += v5.lacking(compared, str(name))
         yield [f"{published.twin(str(name)).title}:", *bullets(said)]
 
 
 def _sizes(run: Run, frame: pd.DataFrame) -> Iterator[str]:
     """Yield the verdict on each size from which zerocopy was said to pay."""
     sized = claims.sizes(run, frame)
-    for text in claims.size_words(sized[sized["pays_from"] != "-"]):
+    # Those that follow from a table's rows stand beneath that table already.
+    own = ~sized["stated"].str.startswith("from the rows of")
+    for text in claims.size_words(sized[own & (sized["pays_from"] != "-")]):
         yield f"Pays from: {text}"
 
 
@@ -624,6 +646,8 @@ def _point_lines(rows: pd.DataFrame) -> Iterator[str]:
     for _, mine in rows.groupby("point", sort=False):
         judged = conclusions.judged(mine).sort_values("order", kind="stable")
         gains = [f"{row['arm']} {table.gain_text(row)}" for _, row in judged.iterrows()]
+        if judged.empty:
+            continue  # plain sends alone
         first = judged.iloc[0]
         yield (
             f"{first['io_size_bytes']} B on {table.where(first)}: {', '.join(gains)}; "
@@ -734,7 +758,7 @@ def _caveat(name: str, rows: pd.DataFrame) -> Iterator[str]:
     if (rows["situation"].map(lambda one: ANSWERED in situations.facts(one))).any():
         yield (
             "sink+answered has no receiver, and part of freeing and notifying is off "
-            "the sender's CPU, so its gain is an upper bound."
+            "the sender's CPU; with one its gain may be smaller."
         )
     shares = rows.loc[(rows["path"] == "lo") & (rows["notifications"] > 0)]
     yield from _loopback(shares["copied_share"])
@@ -883,8 +907,8 @@ def _no_transmit(run: Run) -> str:
     there, dummy = (v5.notification_ns(name, size) for name in (v5.NIC, v5.DUMMY))
     return (
         f"A real transmit: the sink {what}. A card adds its own cost for each packet, "
-        f"fragment and notification (v5, {size} B: {there:.0f} ns for that on its NIC, "
-        f"{dummy:.0f} on dummy), so neither percent nor ns saved carry over to one."
+        f"fragment and notification (v5's notification at {size} B: {there:.0f} ns on "
+        f"its NIC, {dummy:.0f} on dummy), so neither percent nor ns saved carry over."
     )
 
 

@@ -17,6 +17,7 @@ from zclab.explain import (
     capture,
     claims,
     conclusions,
+    cost,
     facts,
     joined,
     ladder,
@@ -28,14 +29,14 @@ from zclab.explain import (
     table,
     v5,
 )
+from zclab.params import Path as PacketPath
 from zclab.publish import mail
 from zclab.store import Run
 
 PATHS = {
     "sink": "a device that drops what it is given, after the whole stack ran; "
     "nobody receives",
-    "veth": "a pair of devices, the far one in its own network namespace with a "
-    "live receiver",
+    "veth": "a pair of devices, the far one in its own network namespace",
     "lo": "loopback with a live receiver",
     "nic": "a device of this host, and what is behind it",
 }
@@ -80,6 +81,7 @@ def index(
         banners=list(_banners(run, code)),
         opening=opening.sentences(run, summary, compared),
         sentences=conclusions.sentences(run, summary),
+        head_step=cost.head_step(run, summary),
         shapes=[
             (*" ".join(caption).split(". ", 1), text)
             for _, caption, text in mail.shapes(summary, set())
@@ -139,7 +141,9 @@ def _places(summary: pd.DataFrame) -> list[str]:
 def _meaning(place: str) -> str:
     """Return what a place is, its situation word by word."""
     path, *words = place.split("+")
-    said = (situations.WORDS[word.partition("=")[0]].says for word in words)
+    said = [situations.WORDS[word.partition("=")[0]].says for word in words]
+    if path == PacketPath.VETH and place != PEER_DROP:
+        said = ["a live receiver", *said]
     return "; ".join((PATHS[path], *said))
 
 

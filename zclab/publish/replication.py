@@ -47,6 +47,8 @@ def _differing(runs: Sequence[Run]) -> list[str]:
 
 
 def _value(value: Any) -> str:
+    if isinstance(value, (list, tuple)):  # boot parameters, flags of a ring
+        return " ".join(map(str, value)) or "none"
     return "unknown" if pd.isna(value) else str(value)
 
 

@@ -334,7 +334,10 @@ def read_plan(folder: Path) -> Plan:
     try:
         plan, expected = Plan.from_json(stored["plan"]), stored["hash"]
     except (LookupError, TypeError, InputError) as error:
-        raise DataError(f"{folder.name}: {PLAN} was edited; {error}") from None
+        raise DataError(
+            f"{folder.name}: {PLAN} was edited, or asks for what this version of zclab "
+            f"refuses; {error}"
+        ) from None
     if plan.hash != expected:
         raise DataError(f"{folder.name}: {PLAN} was edited; its hash does not match")
     return plan

@@ -113,7 +113,9 @@ struct zclab_send {
 	unsigned int buffers;		/* taken in turn, request by request */
 	int drain;			/* enum zclab_drain */
 	unsigned int lag;		/* outstanding notifications from which a
-					 * submit also fetches events */
+					 * submit also fetches events;
+					 * MSG_ZEROCOPY: sends after which the
+					 * error queues are looked at again */
 	unsigned int outstanding_max;	/* notifications outstanding at most */
 	unsigned int clock_interval;	/* requests between two clock reads */
 	int report_usage;		/* ask for the copied flag (6.2) */
