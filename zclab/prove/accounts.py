@@ -11,7 +11,7 @@ GIB = 1 << 30
 TOTAL_BYTES = 10 * GIB
 DISTURBED_BYTES = GIB // 4
 WITHHELD = (1000, 50)  # one segment in so many
-TIGHT_BYTES = 4_000  # of the log's buffer: some twenty headers
+TIGHT_BYTES = 4_000  # of the log's buffer: a few headers
 
 NOTES = (
     f"The arms send, send_zc and send_zc_fixed, each on {CONNECTIONS} connections that "
