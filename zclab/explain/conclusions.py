@@ -262,8 +262,9 @@ def _v5(rows: pd.DataFrame, run: Run) -> Iterator[str]:
         for _, row in here.iterrows()
     ]
     yield (
-        "In ns saved per request, which the fixed cost of a request does not enter: "
-        f"{claims.tally(dummy['verdict_ns'])}. {'; '.join(parts)}."
+        "In ns saved per request, which depend on what a copy, a page and a "
+        f"notification cost here: {claims.tally(dummy['verdict_ns'])}. "
+        f"{'; '.join(parts)}."
     )
 
 
