@@ -220,7 +220,7 @@ def test_a_peer_that_drops_separates_device_from_receiver(built, tmp_path):
 
     text = page.index(run, built / "figures", [], CODE)
 
-    rows = rows_of(text, "only the receiver goes")[1:]
+    rows = rows_of(text, "all of delivery goes")[1:]
     fixed = [row for row in rows if row[2] == "send_zc_fixed"]
     assert [row[0] for row in fixed] == ["veth", place, "sink"]
     assert [row[1] for row in fixed] == ["a socket", "none", "none"]
@@ -229,9 +229,9 @@ def test_a_peer_that_drops_separates_device_from_receiver(built, tmp_path):
     )
     assert [row[5] for row in fixed] == ["100%", "0%", "0%"]
     without = (built / "index.html").read_text()
-    assert "only the receiver goes" not in without
-    assert "This run does not have it at that size." in without
-    assert "This run does not have it at that size." not in text
+    assert "all of delivery goes" not in without
+    assert "this run does not have it at that size." in without
+    assert "this run does not have it at that size." not in text
 
 
 @pytest.mark.parametrize(
