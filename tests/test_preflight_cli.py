@@ -25,7 +25,7 @@ def preflight(*arguments, **options):
 @pytest.fixture(scope="module")
 def stored(checkout):
     """Return the folder of a run whose facts are in git."""
-    return next((checkout / "data" / "runs").glob("*-quick"))
+    return min((checkout / "data" / "runs").glob("*-quick"))
 
 
 def test_facts_of_a_run(stored):
