@@ -325,5 +325,8 @@ def test_the_receiver_keeps_no_control_connection():
 
 def sockets(pid: int) -> list[str]:
     """Return the sockets that a process has open."""
-    links = [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()]
+    links = []
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since it was listed
+            links.append(str(path.readlink()))
     return [link for link in links if link.startswith("socket:")]
