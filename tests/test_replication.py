@@ -29,6 +29,13 @@ def points():
     )
 
 
+def others():
+    """Return a point that none of these is: the selftest's over veth."""
+    return tuple(
+        point for point in samples.points(tcp=False) if point.path == Path.VETH
+    )
+
+
 def taken(parent, gains, *, model="Synthetic CPU", seed=1, wanted=None):
     """Write a run in which each arm has the gain of `gains`, in percent."""
     host = {**samples.HOST, "cpu": {**samples.HOST["cpu"], "model": model}}
@@ -39,6 +46,13 @@ def taken(parent, gains, *, model="Synthetic CPU", seed=1, wanted=None):
         host=host,
         gain=lambda point, arm: gains.get(arm, 0.0),
         noise=0.005,
+    )
+
+
+def told_by(runs):
+    """Return the sentences about some runs."""
+    return replication.sentences(
+        runs, replication.gains(runs), replication.verdicts(runs)
     )
 
 
@@ -113,7 +127,7 @@ def test_extremes_of_three_have_no_interval(tmp_path):
     runs = [taken(tmp_path / name, gains, seed=n) for n, name in enumerate("abc", 1)]
 
     found = replication.agreement(replication.gains(runs))
-    said = replication.sentences(runs)[-1]
+    said = told_by(runs)[-1]
 
     assert set(found["runs"]) == {"ABC"}
     assert (found["apart_points"] > 0).all()
@@ -132,7 +146,7 @@ def test_comparisons_of_two_are_counted(tmp_path):
         for n, name in enumerate("abc", 1)
     ]
 
-    said = replication.sentences(runs)[-1]
+    said = told_by(runs)[-1]
 
     assert "of 3 comparisons of two runs by more than both intervals allow" in said
 
@@ -177,15 +191,7 @@ def test_only_what_two_have(two, tmp_path):
 
 def test_nothing_in_common(two, tmp_path):
     """Runs of different points are refused, and it is said what to do."""
-    veth = grid(
-        path=Path.VETH,
-        protocol=Protocol.UDP,
-        family=6,
-        sizes=(65435,),
-        modes=samples.ALL,
-        batch=64,
-    )
-    other = taken(tmp_path / "veth", {}, wanted=veth)
+    other = taken(tmp_path / "veth", {}, wanted=others())
 
     with pytest.raises(InputError, match="take them with one plan"):
         replication.gains([two[0], other])
@@ -248,7 +254,7 @@ def test_one_context(tmp_path):
     gains = {"send_zc": -10, "send_zc_fixed": 40}
     same = [taken(tmp_path / name, gains, seed=n) for n, name in enumerate("ab", 1)]
 
-    said = " ".join(replication.sentences(same))
+    said = " ".join(told_by(same))
 
     assert replication.one_context(same)
     assert replication.differing(same).empty
@@ -274,7 +280,7 @@ def test_other_commit_is_one_context(tmp_path):
 
 def test_sentences(two):
     """Counts, the opposite ones by name, the copied share, the factors."""
-    said = replication.sentences(two)
+    said = told_by(two)
 
     assert said[0] == (
         "Of 6 comparisons with send: same direction in 2, an effect in some only in 2, "
@@ -294,7 +300,7 @@ def test_copied_share_that_differs(tmp_path):
         ),
     ]
 
-    said = " ".join(replication.sentences(runs))
+    said = " ".join(told_by(runs))
 
     assert "The copied share differs: send_zc at sink-udp4-600B-n8" in said
 
@@ -344,13 +350,15 @@ def test_tables_have_every_run(two):
 
     assert list(readable.lettered(two)["CPU"]) == ["Synthetic CPU", "Another CPU"]
     assert len(readable.agreement(gains)) == 6
-    assert {"verdict A", "verdict B"} <= set(readable.judged(two))
+    assert {"verdict A", "verdict B"} <= set(
+        readable.judged(two, replication.verdicts(two))
+    )
     assert list(readable.travelled(gains)["run"]) == list(gains["run"])
 
 
 def test_forest(two):
     """The figure has an axes per place and a line per arm and size."""
-    figure = figures.forest(two)
+    figure = figures.forest(two, replication.gains(two))
 
     (axes,) = [axes for axes in figure.axes if axes.get_title()]
     assert axes.get_title() == "sink, UDP/IPv4, batch 8"
@@ -367,15 +375,7 @@ def home(tmp_path, monkeypatch, two):
     runs.mkdir(parents=True)
     for number, run in enumerate(two):
         run.folder.rename(runs / f"2026010{number}T000000Z-host-0000-quick")
-    veth = grid(
-        path=Path.VETH,
-        protocol=Protocol.UDP,
-        family=6,
-        sizes=(65435,),
-        modes=samples.ALL,
-        batch=64,
-    )
-    other = taken(tmp_path / "veth", {}, wanted=veth, seed=4)
+    other = taken(tmp_path / "veth", {}, wanted=others(), seed=4)
     other.folder.rename(runs / "20250101T000000Z-host-0000-veth")
     model = samples.make(tmp_path / "model", plan_points=points(), marked=True)
     model.folder.rename(runs / "20270101T000000Z-host-0000-model")

@@ -209,7 +209,7 @@ def test_a_peer_that_drops_separates_device_from_receiver(built, tmp_path):
     """It stands between veth and sink, with its own share; without it, that is told."""
     sink = next(point for point in samples.points() if point.batch == 64)
     between = replace(sink, path=ParamPath.VETH, situation="peer-drop")
-    place = page.PEER_DROP
+    place = conclusions.NO_RECEIVER
     run = samples.make(
         tmp_path,
         planned=9,

@@ -214,8 +214,7 @@ def _host() -> Iterator[Fact]:
             "text",
             "1",
             "where others can clone it from: the checkout's remote origin, without "
-            "user and password; null where that is a folder or a host of no public "
-            "name",
+            "user and password; null where that is not on a well-known public forge",
             _HAND,
         ),
         ("software.python", "text", "1", "version of Python", _NEVER),

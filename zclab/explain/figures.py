@@ -850,13 +850,17 @@ def _rungs(axes: Axes, frame: pd.DataFrame) -> None:
     axes.grid(visible=True, axis="x")
 
 
-def forest(runs: Sequence[Run]) -> Figure:
+def forest(runs: Sequence[Run], gains: pd.DataFrame) -> Figure:
     """Return the gains of several runs beside each other, one axes per place.
 
     A line is one arm at one size; on it each run has its median and 95 % interval.
+
+    Args:
+        runs: two or more.
+        gains: what `replication.gains` returned of them.
+
     """
-    frame = replication.gains(runs)
-    frame = frame.assign(where=frame.apply(table.where, axis=1))
+    frame = gains.assign(where=gains.apply(table.where, axis=1))
     groups = list(dict.fromkeys(frame["where"]))
     columns = min(3, len(groups))
     lines = [

@@ -626,9 +626,14 @@ def agreement(gains: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def judged(runs: Sequence[Run]) -> pd.DataFrame:
-    """Return the published rows that some run can judge, with each run's verdict."""
-    found = replication.verdicts(runs)
+def judged(runs: Sequence[Run], found: pd.DataFrame) -> pd.DataFrame:
+    """Return the published rows that some run can judge, with each run's verdict.
+
+    Args:
+        runs: two or more.
+        found: what `replication.verdicts` returned of them.
+
+    """
     if found.empty:
         return found
     table_names = [published.twin(str(name)).title for name in found["table"]]

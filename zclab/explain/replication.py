@@ -10,7 +10,7 @@ from the two intervals alone, so that no distribution is assumed here either.
 
 import math
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,23 +74,34 @@ def one_context(runs: Sequence[Run]) -> bool:
     return bool(facts.isin(SOURCES).all())
 
 
-def gains(runs: Sequence[Run]) -> pd.DataFrame:
+def summaries(runs: Sequence[Run]) -> dict[str, pd.DataFrame]:
+    """Return what `table.summary` returns of each run, by its letter."""
+    return {
+        letter: table.summary(run)
+        for letter, run in zip(labels(runs), runs, strict=True)
+    }
+
+
+def gains(
+    runs: Sequence[Run], each: Mapping[str, pd.DataFrame] | None = None
+) -> pd.DataFrame:
     """Return the comparisons with plain send that at least two of the runs have.
 
     Columns: run (its letter), baseline_ns (what plain send costs there, ns) and those
-    of `table.summary`. A point is the same in two
-    runs where its name is: path, protocol, family, size, batch and options. Rows are in
-    the order of the first run's plan, then of the next one's; those of one comparison
-    are beside each other.
+    of `table.summary`. A point is the same in two runs where its name is: path,
+    protocol, family, size, batch and options. Rows are in the order of the first run's
+    plan, then of the next one's; those of one comparison are beside each other.
+
+    Args:
+        runs: two or more.
+        each: what `summaries` returns of them, if that is at hand.
 
     Raises:
         InputError: no two of the runs have a point in common.
 
     """
-    frames = [
-        table.summary(run).assign(run=letter)
-        for letter, run in zip(labels(runs), runs, strict=True)
-    ]
+    found = summaries(runs) if each is None else each
+    frames = [frame.assign(run=letter) for letter, frame in found.items()]
     frame = pd.concat(frames, ignore_index=True)
     plain = frame[frame["arm"] == str(BASELINE)].set_index(["run", "point"])
     frame = frame.join(
@@ -169,15 +180,19 @@ def _word(findings: set[str]) -> str:
     return SAME if len(findings) == 1 else NOT_IN_ALL
 
 
-def verdicts(runs: Sequence[Run]) -> pd.DataFrame:
+def verdicts(
+    runs: Sequence[Run], each: Mapping[str, pd.DataFrame] | None = None
+) -> pd.DataFrame:
     """Return the published rows that at least one run can judge.
 
     Columns: table, io_size_bytes, column, published_percent; per run, by its letter:
-    gain (text), verdict; and agree, whether all that can judge it judge alike.
+    gain (text), verdict; and agree, whether all that can judge it judge alike. The
+    arguments are those of `gains`.
     """
+    known = summaries(runs) if each is None else each
     found = {
-        letter: claims.compare(run)
-        for letter, run in zip(labels(runs), runs, strict=True)
+        letter: claims.compared(summary, run)
+        for (letter, summary), run in zip(known.items(), runs, strict=True)
     }
     first = next(iter(found.values()))
     idle = {claims.NOT_MEASURED, claims.NOT_COMPARABLE}
@@ -204,15 +219,24 @@ def verdicts(runs: Sequence[Run]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def sentences(runs: Sequence[Run]) -> list[str]:
-    """Return what the runs say together, a sentence each."""
-    frame = gains(runs)
+def sentences(
+    runs: Sequence[Run], frame: pd.DataFrame, judged: pd.DataFrame
+) -> list[str]:
+    """Return what the runs say together, a sentence each.
+
+    Args:
+        runs: two or more.
+        frame: what `gains` returned of them.
+        judged: what `verdicts` returned of them.
+
+    """
+    agreed = agreement(frame)
     return [
-        *_counted(agreement(frame)),
-        *_judged(verdicts(runs)),
+        *_counted(agreed),
+        *_judged(judged),
         *_copying(frame),
         *_travelled(frame),
-        *_between(runs, agreement(frame)),
+        *_between(runs, agreed),
     ]
 
 
@@ -222,7 +246,7 @@ def _counted(agreed: pd.DataFrame) -> Iterator[str]:
     yield f"Of {len(agreed)} comparisons with send: {told}."
     against = agreed[agreed["agreement"] == OPPOSITE]
     for row in against.to_dict("records"):
-        yield (f"Opposite: {row['arm']} at {row['point']}, {apart_text(row)}.")
+        yield f"Opposite: {row['arm']} at {row['point']}, {apart_text(row)}."
 
 
 def _judged(found: pd.DataFrame) -> Iterator[str]:
@@ -312,7 +336,7 @@ def apart_text(row: Any) -> str:
 def read(text: str) -> list[Run]:
     """Return the runs that ids or folders name, joined by commas.
 
-    Empty text: the newest complete run, and all others that share a point with it.
+    Empty text: the newest sealed run, and all others that share a point with it.
 
     Raises:
         InputError: there is no such run, or one was made by a model.

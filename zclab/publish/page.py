@@ -55,7 +55,6 @@ _FREED = {
     "it there",
     "veth-down": "in the transmit function of a veth whose peer is down",
 }
-PEER_DROP = "veth+peer-drop"
 
 
 def index(
@@ -142,7 +141,7 @@ def _meaning(place: str) -> str:
     """Return what a place is, its situation word by word."""
     path, *words = place.split("+")
     said = [situations.WORDS[word.partition("=")[0]].says for word in words]
-    if path == PacketPath.VETH and place != PEER_DROP:
+    if path == PacketPath.VETH and place != conclusions.NO_RECEIVER:
         said = ["a live receiver", *said]
     return "; ".join((PATHS[path], *said))
 
@@ -181,13 +180,15 @@ def _apart(summary: pd.DataFrame) -> pd.DataFrame:
     """
     cause = conclusions.cause(summary)
     alike = ["protocol", "family", "io_size_bytes", "batch", "given"]
-    between = summary[summary["path"] == PEER_DROP].merge(
+    between = summary[summary["path"] == conclusions.NO_RECEIVER].merge(
         cause[alike].drop_duplicates(), on=alike
     )
     if between.empty:
         return pd.DataFrame()
-    order = ("veth", PEER_DROP, "sink")
-    rows = pd.concat([cause[cause["path"] != PEER_DROP], between], ignore_index=True)
+    order = ("veth", conclusions.NO_RECEIVER, "sink")
+    rows = pd.concat(
+        [cause[cause["path"] != conclusions.NO_RECEIVER], between], ignore_index=True
+    )
     rows = rows[rows["notifications"] > 0]
     places = rows["path"].map(order.index)
     rows = rows.loc[places.sort_values(kind="stable").index]

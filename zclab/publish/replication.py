@@ -17,12 +17,14 @@ def render(runs: Sequence[Run]) -> str:
         InputError: they have no comparison in common, or are not at least two.
 
     """
-    frame = replication.gains(runs)
+    each = replication.summaries(runs)
+    frame = replication.gains(runs, each)
+    judged = replication.verdicts(runs, each)
     sections = [
         ["Runs:", *_named(runs)],
         _differing(runs),
-        bullets(replication.sentences(runs)),
-        *_verdicts(replication.verdicts(runs)),
+        bullets(replication.sentences(runs, frame, judged)),
+        *_verdicts(judged),
         *_gains(frame),
     ]
     return ascii_only("\n\n".join("\n".join(lines) for lines in sections)) + "\n"

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
 from typing import Any, Self
 
 from zclab.errors import MeasureError
@@ -92,7 +91,7 @@ class Team:
         The arguments, the result and the errors are those of `Sender.slice`.
         """
         thread, _ = self._members[0]
-        return thread.submit(partial(sender.slice, **span)).result()
+        return thread.submit(sender.slice, **span).result()
 
     def close(self) -> None:
         """Close every sender's ring in its thread, and end the threads."""
